@@ -1,0 +1,1 @@
+"""The command line: options in, a flow called, its result rendered."""

@@ -1,0 +1,152 @@
+"""`kirotunnel login`: options in, the flow called, its end said."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kirotunnel.cli.options import browser_options, fill_from_settings, output_options, ssh_options
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.environment import Conversation, Environment
+    from kirotunnel.flows.remote_login import LoginOptions
+    from kirotunnel.ssh.config import SSHOptions
+
+METHODS = ("github", "google", "builder-id", "idc", "external-idp")
+
+
+@click.command("login")
+@click.argument("target")
+@click.option("--method", type=click.Choice(METHODS), help="How to sign in [default: chosen in the browser].")
+@click.option("--start-url", metavar="URL", help="Start URL of IAM Identity Center, for idc.")
+@click.option("--region", metavar="REGION", help="Region of IAM Identity Center, for idc.")
+@click.option(
+    "--flow",
+    type=click.Choice(("auto", "callback", "device")),
+    default="auto",
+    show_default=True,
+    help="Callback through the tunnel, or a one-time code.",
+)
+@click.option("--expect", metavar="TEXT", help="E-mail, account type or start URL that must be signed in afterwards.")
+@click.option("--force", is_flag=True, help="Sign in although somebody is: signs the remote CLI out first.")
+@click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
+@browser_options
+@click.option(
+    "--trust-url-host",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Also open sign-in pages on this host, http included; repeatable.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the whole sign-in.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
+@ssh_options
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, target: str, **_: Any) -> int:
+    """Sign the CLI on TARGET in, with the browser of this machine.
+
+    TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port].
+    """
+    fill_from_settings(ctx, target)
+    chosen = ctx.params
+    from kirotunnel.cli.running import make_conversation, run_flow
+
+    conversation = make_conversation(
+        target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
+    )
+    options = login_options(chosen)
+    environment = make_environment(chosen, conversation)
+
+    async def flow() -> int:
+        if chosen["dry_run"]:
+            return await _dry_run(options)
+        from kirotunnel.flows.remote_login import login
+
+        result = await login(options, environment)
+        already = "already " if result.already else ""
+        conversation.tell(f"{already}signed in as {result.account.describe()} on {target}")
+        return 0
+
+    return run_flow(target, conversation, flow, verbose=chosen["verbose"])
+
+
+def ssh_options_of(chosen: dict[str, Any]) -> SSHOptions:
+    """The SSH options among a command's parameters."""
+    from kirotunnel.ssh.config import SSHOptions
+
+    return SSHOptions(
+        port=chosen["port"],
+        user=chosen["user"],
+        identity_files=tuple(chosen["identity_file"]),
+        jump=chosen["jump"],
+        config_file=chosen["ssh_config"],
+        options=tuple(chosen["option"]),
+    )
+
+
+def login_options(chosen: dict[str, Any]) -> LoginOptions:
+    """The flow's options from the command's parameters."""
+    from kirotunnel.flows.remote_login import LoginOptions
+    from kirotunnel.wire.redirect import TrustedHost
+
+    return LoginOptions(
+        target=chosen["target"],
+        ssh=ssh_options_of(chosen),
+        cli=chosen["cli"],
+        method=chosen["method"],
+        flow=chosen["flow"],
+        start_url=chosen["start_url"],
+        region=chosen["region"],
+        expect=chosen["expect"],
+        force=chosen["force"],
+        trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+        timeout_s=chosen["timeout"],
+    )
+
+
+def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Environment:
+    """The real world, as the options say."""
+    from kirotunnel.flows.environment import Environment
+    from kirotunnel.local.browser import CommandBrowser, DefaultBrowser, PrintedOnly, parse_command
+    from kirotunnel.local.terminal import Terminal
+    from kirotunnel.ssh.prompts import Nobody
+
+    if chosen["no_browser"]:
+        browser: Any = PrintedOnly()
+    elif chosen["browser"]:
+        browser = CommandBrowser([parse_command(chosen["browser"])])
+    else:
+        browser = DefaultBrowser()
+    terminal = Terminal.detect()
+    return Environment(conversation=conversation, prompts=terminal or Nobody(), browser=browser, terminal=terminal)
+
+
+async def _dry_run(options: LoginOptions) -> int:
+    """Print what would be done, and what a person would type instead. Connects to nothing."""
+    from kirotunnel.profiles.profile import load_profile
+    from kirotunnel.ssh.config import resolve_endpoint
+    from kirotunnel.targets.target import parse_target
+
+    destination = parse_target(options.target).destination
+    endpoint = await resolve_endpoint(destination, options.ssh)
+    profile = load_profile("kiro-cli")
+    port = profile.ports[0]
+    ssh = ["ssh", *options.ssh.arguments(), "-N", "-L", f"{port}:localhost:{port}", destination]
+    lines = [
+        f"target    {options.target}",
+        f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
+        f"run       {options.cli} {shlex.join(profile.login)}, its browser opener brought here",
+        f"forward   the port that it chooses, one of {', '.join(map(str, profile.ports))}; then a second page's",
+        f"by hand   {shlex.join(ssh)}",
+    ]
+    click.echo("\n".join(lines))
+    return 0

@@ -1,0 +1,114 @@
+"""The options that commands share, and how those that were not given are found in the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from kirotunnel.errors import SettingsError
+from kirotunnel.settings import Settings, read_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def ssh_options(function: F) -> F:
+    """-p -l -i -J -F -o, as ssh has them."""
+    for option in reversed(
+        [
+            click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="SSH port of the host."),
+            click.option("-l", "--user", metavar="USER", help="User to log in as."),
+            click.option("-i", "--identity-file", multiple=True, metavar="FILE", help="Private key; repeatable."),
+            click.option("-J", "--jump", metavar="JUMP", help="Jump hosts, as for ssh."),
+            click.option(
+                "-F", "--config", "ssh_config", metavar="FILE", help="SSH config file."
+            ),
+            click.option("-o", "--option", multiple=True, metavar="KEY=VALUE", help="SSH option; repeatable."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def output_options(function: F) -> F:
+    """--json, -v, -q."""
+    for option in reversed(
+        [
+            click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout."),
+            click.option("-v", "--verbose", count=True, help="More on stderr; -vv for all."),
+            click.option("-q", "--quiet", is_flag=True, help="Only errors, and the address to open, on stderr."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def browser_options(function: F) -> F:
+    """--browser, --no-browser."""
+    for option in reversed(
+        [
+            click.option(
+                "--browser", metavar="COMMAND", help="Browser [default: $BROWSER, else the system's]."
+            ),
+            click.option("--no-browser", is_flag=True, help="Only print the address."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def config_file() -> Path:
+    """Where the settings file is: $XDG_CONFIG_HOME, or what is usual on the system."""
+    if xdg := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(xdg) / "kirotunnel" / "config.toml"
+    import platformdirs
+
+    return platformdirs.user_config_path("kirotunnel", appauthor=False) / "config.toml"
+
+
+def option_names() -> set[str]:
+    """The long names of all options that a settings file may have."""
+    from kirotunnel.cli.main import cli
+
+    names: set[str] = set()
+    ctx = click.Context(cli)
+    for name in cli.list_commands(ctx):
+        command = cli.get_command(ctx, name)
+        for parameter in command.params if command else []:
+            if isinstance(parameter, click.Option):
+                names.add(long_name(parameter))
+    return names - {"help", "version", "json", "verbose", "quiet", "dry-run", "force"}
+
+
+def long_name(option: click.Option) -> str:
+    """`trust-url-host` of `--trust-url-host`."""
+    return next((text.removeprefix("--") for text in option.opts if text.startswith("--")), option.name or "")
+
+
+def fill_from_settings(ctx: click.Context, target: str | None) -> None:
+    """Put the values of environment and file where the command line has none. Raises SettingsError."""
+    settings = read_settings(config_file(), os.environ, option_names())
+    for parameter in ctx.command.params:
+        if not isinstance(parameter, click.Option) or parameter.name is None:
+            continue
+        if ctx.get_parameter_source(parameter.name) is ParameterSource.DEFAULT:
+            _fill_one(ctx, parameter, parameter.name, settings, target)
+
+
+def _fill_one(ctx: click.Context, option: click.Option, name: str, settings: Settings, target: str | None) -> None:
+    setting = settings.find(long_name(option), target)
+    if setting is None or long_name(option) not in option_names():
+        return
+    value = setting.value
+    if option.multiple and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not option.multiple and isinstance(value, (list, dict)):
+        raise SettingsError(f"{setting.origin}: {long_name(option)} takes one value")
+    try:
+        ctx.params[name] = option.type_cast_value(ctx, value)
+    except click.BadParameter as exc:
+        raise SettingsError(f"{setting.origin}: {long_name(option)}: {exc.message}") from exc

@@ -1,0 +1,148 @@
+"""What a person reads on stderr and a program on stdout, of the same events."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from kirotunnel import events as ev
+from kirotunnel.cli.main import colored
+from kirotunnel.wire.terminal import one_line
+
+
+class Screen:
+    """The person's side: sentences on stderr. Everything but errors and the address can be silenced."""
+
+    def __init__(self, target: str, *, verbose: int = 0, quiet: bool = False) -> None:
+        self._target = target
+        self._verbose = verbose
+        self._quiet = quiet
+        self._cli = "the CLI"
+        self._color = colored()
+        self._device_url: str | None = None
+
+    def event(self, event: ev.Event) -> None:
+        """Say what happened, where a person wants to know."""
+        sentence = _SENTENCES.get(type(event))
+        text = sentence(event, self._target) if sentence else None
+        if text:
+            self.tell(text)
+        elif self._verbose and isinstance(event, ev.RequestRefused):
+            self.tell(f"A stray request was answered here and not passed on ({event.reason})")
+
+    def tell(self, text: str) -> None:
+        """A sentence of its own line."""
+        if not self._quiet:
+            self._line(text)
+
+    def warn(self, text: str) -> None:
+        """A sentence that is not silenced."""
+        self._line(f"{self._styled('warning:', fg='yellow')} {text}")
+
+    def url(self, url: str, authority: str) -> None:
+        """The address, on one unwrapped line of its own, whatever else is silenced."""
+        self.tell(f"Opening the sign-in page on {authority}. If your browser does not come up, open this address:\n")
+        self._line(url)
+        self.tell("")
+
+    def remote(self, text: str) -> None:
+        """What the remote CLI drew."""
+        if not self._quiet:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def _line(self, text: str) -> None:
+        click.echo(text, err=True, color=self._color)
+
+    def _styled(self, text: str, *, fg: str) -> str:
+        return click.style(text, fg=fg) if self._color else text
+
+
+class JsonLines:
+    """The program's side: one object a line on stdout; the person's side goes on beside it."""
+
+    def __init__(self, screen: Screen, target: str) -> None:
+        self._screen = screen
+        self._target = target
+        self._began = time.monotonic()
+
+    def event(self, event: ev.Event) -> None:
+        """Write the event's line, flushed at once."""
+        elapsed = round((time.monotonic() - self._began) * 1000)
+        target = None if isinstance(event, ev.Result) else self._target
+        line = ev.Stamped(event=event, at=datetime.now(UTC), elapsed_ms=elapsed, target=target)
+        sys.stdout.write(json.dumps(line.to_json(), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+        self._screen.event(event)
+
+    def tell(self, text: str) -> None:
+        """For the person."""
+        self._screen.tell(text)
+
+    def warn(self, text: str) -> None:
+        """For the person."""
+        self._screen.warn(text)
+
+    def url(self, url: str, authority: str) -> None:
+        """For the person: no event ever has the URL of an authorization request."""
+        self._screen.url(url, authority)
+
+    def remote(self, text: str) -> None:
+        """For the person."""
+        self._screen.remote(text)
+
+
+def _connecting(event: ev.Event, _: str) -> str:
+    assert isinstance(event, ev.Connecting)  # noqa: S101 - by the table below
+    via = f" via {', '.join(event.via)}" if event.via else ""
+    port = "" if event.port == 22 else f" port {event.port}"
+    return f"Connecting to {one_line(event.user)}@{one_line(event.host)}{port}{via}"
+
+
+def _remote_cli(event: ev.Event, target: str) -> str:
+    assert isinstance(event, ev.RemoteCli)  # noqa: S101 - by the table below
+    version = f" {event.version}" if event.version else ""
+    return f"Found {one_line(event.path)}{version} on {target}"
+
+
+def _tunnel_opened(event: ev.Event, target: str) -> str:
+    assert isinstance(event, ev.TunnelOpened)  # noqa: S101 - by the table below
+    return f"Waiting on {' and '.join(event.listen)} for the browser to come back"
+
+
+def _browser_opened(event: ev.Event, _: str) -> str | None:
+    assert isinstance(event, ev.BrowserOpened)  # noqa: S101 - by the table below
+    return "No browser was started: please open the address above" if event.how == "printed" else None
+
+
+def _device_code(event: ev.Event, _: str) -> str:
+    assert isinstance(event, ev.DeviceCode)  # noqa: S101 - by the table below
+    return f"Confirm this code in the browser, and only if you see the same there: {event.user_code}"
+
+
+def _callback(event: ev.Event, target: str) -> str:
+    assert isinstance(event, ev.CallbackReceived)  # noqa: S101 - by the table below
+    answer = "an approval" if event.outcome == "granted" else "a denial"
+    return f"The browser came back with {answer}; it goes to {target}"
+
+
+def _lost(event: ev.Event, target: str) -> str:
+    assert isinstance(event, ev.ConnectionLost)  # noqa: S101 - by the table below
+    return f"The connection to {target} was lost"
+
+
+_SENTENCES: Final[dict[type[ev.Event], Callable[[ev.Event, str], str | None]]] = {
+    ev.Connecting: _connecting,
+    ev.RemoteCli: _remote_cli,
+    ev.TunnelOpened: _tunnel_opened,
+    ev.BrowserOpened: _browser_opened,
+    ev.DeviceCode: _device_code,
+    ev.CallbackReceived: _callback,
+    ev.ConnectionLost: _lost,
+}

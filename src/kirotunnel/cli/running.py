@@ -1,0 +1,92 @@
+"""Run one flow: signals become cancellation, events go out, errors come back as an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from kirotunnel import events as ev
+from kirotunnel.cli.main import bug, show_error
+from kirotunnel.cli.render import JsonLines, Screen
+from kirotunnel.errors import KirotunnelError
+from kirotunnel.flows.environment import Conversation
+from kirotunnel.redaction import redacted
+
+_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def make_conversation(target: str, *, as_json: bool, verbose: int, quiet: bool) -> Conversation:
+    """Who is told, as the options say."""
+    screen = Screen(target, verbose=verbose, quiet=quiet)
+    return JsonLines(screen, target) if as_json else screen
+
+
+def run_flow(target: str, conversation: Conversation, flow: Callable[[], Awaitable[int]], *, verbose: int = 0) -> int:
+    """Run a flow for one target to its exit code, and report its failure and the result."""
+    set_up_logging(verbose)
+    failed: KirotunnelError | None = None
+    try:
+        code = asyncio.run(_with_signals(flow))
+    except KirotunnelError as exc:
+        failed, code = exc, exc.exit_code
+    except Exception as exc:  # the border to what nobody foresaw
+        failed = bug(exc)
+        code = failed.exit_code
+        logging.getLogger("kirotunnel").debug("unforeseen", exc_info=exc)
+    if failed is not None:
+        conversation.event(
+            ev.Failed(code=failed.code, exit_code=failed.exit_code, message=failed.message, hint=failed.hint)
+        )
+        show_error(failed)
+    outcome = ev.TargetResult(target=target, ok=code == 0, code=failed.code if failed else None)
+    conversation.event(ev.Result(ok=code == 0, targets=(outcome,)))
+    return code
+
+
+async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into cancellation: what is open is closed, here and there.
+
+    Further ones are passed over while that goes on; it is bounded.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(flow())
+    received: list[int] = []
+
+    def interrupt(number: int) -> None:
+        if not received:
+            received.append(number)
+            task.cancel()
+
+    for name in _SIGNALS:
+        if number := getattr(signal, name, None):
+            with contextlib.suppress(NotImplementedError):  # Windows has no such loop method
+                loop.add_signal_handler(number, interrupt, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 128 + received[0]
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
+def set_up_logging(verbose: int) -> None:
+    """-v: our own log; -vv: asyncssh's as well. What looks like a secret is masked in both."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Redacting("%(name)s: %(message)s"))
+    for name, level in (("kirotunnel", 1), ("asyncssh", 2)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler] if verbose >= level else [logging.NullHandler()]
+        logger.setLevel(logging.DEBUG if verbose >= level else logging.CRITICAL)
+        logger.propagate = False
+    # A second formatting of the same message would be asyncio's; it is for developers of kirotunnel only.
+    logging.getLogger("asyncio").setLevel(logging.DEBUG if verbose >= 2 else logging.CRITICAL)

@@ -1,0 +1,504 @@
+"""What can go wrong, as classes with a code: one table for errors, findings, `explain` and the documentation.
+
+    KirotunnelError                       code     exit   who acts
+    ├── SettingsError                     KT1xx     3     the settings file, the environment
+    ├── TargetError                       KT2xx     4     the name of the target
+    ├── SSHError                          KT3xx     5     network, keys, the SSH server
+    ├── RemoteLoginError                  KT4xx     6     the CLI on the target
+    ├── LocalPortError                    KT5xx     7     a port of this machine
+    ├── OAuthError                        KT6xx     8     the sign-in itself
+    ├── LoginTimedOutError                KT701     9     time
+    └── InternalError                     KT900     70    kirotunnel
+
+A code never changes its meaning. This module imports nothing of the package, so that everything may import it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KirotunnelError(Exception):
+    """Base of every error that kirotunnel raises on purpose.
+
+    `message` says what happened and to what; `hint` says what to do about it. Neither ever holds a secret.
+    """
+
+    code: ClassVar[str] = "KT900"
+    exit_code: ClassVar[int] = 70
+    title: ClassVar[str] = "Unexpected error"
+    explanation: ClassVar[str] = ""
+    """The long text behind the code, shown by `kirotunnel explain`."""
+
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+
+# --- KT1xx: settings -------------------------------------------------------------------------------------------------
+
+
+class SettingsError(KirotunnelError):
+    """The settings file or an environment variable cannot be used."""
+
+    code = "KT101"
+    exit_code = 3
+    title = "Settings cannot be used"
+    explanation = (
+        "A settings file or an environment variable holds a key that kirotunnel does not know, or a value that the key "
+        "cannot take. The message names the file, the table and the key. Keys are the long option names without the "
+        'dashes, in [defaults] or in [target."NAME"]; environment variables are KIROTUNNEL_ and the option in capitals.'
+    )
+    default_hint = "correct or remove that key; `kirotunnel login --help` lists the options"
+
+
+# --- KT2xx: the target -----------------------------------------------------------------------------------------------
+
+
+class TargetError(KirotunnelError):
+    """The target cannot be understood or found."""
+
+    code = "KT201"
+    exit_code = 4
+    title = "Target cannot be understood"
+    explanation = (
+        "A target is a name from your SSH config, a host name, [user@]host[:port], ssh://[user@]host[:port] or "
+        "[user@][v6addr]:port. What was given is none of these."
+    )
+    default_hint = "give the target as you would give it to ssh"
+
+
+class HostNotFoundError(TargetError):
+    """The host name has no address."""
+
+    code = "KT202"
+    title = "Host not found"
+    explanation = (
+        "The name is no alias of your SSH config with a HostName, and the name service of this machine knows no "
+        "address for it. `ssh -G NAME` shows what your SSH config makes of the name."
+    )
+    default_hint = (
+        "check the name for a typing error, and the network; `ssh -G NAME` shows what your SSH config makes of it"
+    )
+
+
+class SSHConfigError(TargetError):
+    """The SSH config has an error in it."""
+
+    code = "KT203"
+    title = "SSH config cannot be read"
+    explanation = (
+        "OpenSSH refused to read your SSH config; the message has the file and line it complained about. ssh itself "
+        "would fail with the same words."
+    )
+    default_hint = "correct that line of the SSH config; `ssh -G NAME` shows the same error"
+
+
+class TargetKindUnavailableError(TargetError):
+    """The target is of a kind that this installation cannot reach."""
+
+    code = "KT204"
+    title = "Target kind not available"
+    explanation = "EC2 instance IDs cannot be looked up by this version of kirotunnel."
+    default_hint = "give the instance's address or an alias of your SSH config instead"
+
+
+# --- KT3xx: SSH ------------------------------------------------------------------------------------------------------
+
+
+class SSHError(KirotunnelError):
+    """The SSH connection to the target failed."""
+
+    code = "KT301"
+    exit_code = 5
+    title = "Cannot connect"
+    explanation = (
+        "No SSH connection came about: nothing answers at that address and port, the network is unreachable, the "
+        "ProxyCommand or a jump host failed, or what answered does not speak SSH. `ssh -v` to the same target shows "
+        "more."
+    )
+    default_hint = "try `ssh -v` to the same target; when that works and this does not, please report it"
+
+
+class HostKeyUnknownError(SSHError):
+    """The host's key is not in known_hosts, and nobody could be asked, or the answer was no."""
+
+    code = "KT302"
+    title = "Host key not known"
+    explanation = (
+        "The host showed a key that none of your known_hosts files has. On a terminal kirotunnel shows the fingerprint "
+        "and asks; without one it refuses, as ssh does with BatchMode. Compare the fingerprint with the one that the "
+        "machine's owner or console gives you."
+    )
+    default_hint = "connect once with `ssh` to the same target, compare the fingerprint, and accept the key"
+
+
+class HostKeyChangedError(SSHError):
+    """The host shows a key other than the known one, or a revoked one."""
+
+    code = "KT303"
+    title = "Host key changed"
+    explanation = (
+        "known_hosts has another key for this host than the one that it shows now, or marks that key as revoked. "
+        "Either the machine was set up anew, or somebody stands between you and it. kirotunnel never goes on here."
+    )
+    default_hint = "ask who runs the machine; if the change is right, remove the old key with `ssh-keygen -R HOST`"
+
+
+class AuthenticationFailedError(SSHError):
+    """The server accepted none of the keys or answers."""
+
+    code = "KT304"
+    title = "SSH authentication failed"
+    explanation = (
+        "The server accepted none of the keys, certificates, passwords or answers that were offered. Keys come from "
+        "the SSH config's IdentityFile, from -i, and from the agent. A key with a passphrase can be unlocked only on a "
+        "terminal or by the agent."
+    )
+    default_hint = "check with `ssh` to the same target; give the key with -i, or add it to the agent with ssh-add"
+
+
+class ConnectionLostError(SSHError):
+    """The SSH connection dropped while the sign-in was under way."""
+
+    code = "KT305"
+    title = "Tunnel disconnected mid-authentication"
+    explanation = (
+        "The SSH connection ended before the sign-in did: the network dropped, the laptop slept, the server closed the "
+        "session. The login on the target ends with it, so that it cannot sign in later without you."
+    )
+    default_hint = "run the same command again; for a network that drops idle connections, set ServerAliveInterval 15"
+
+
+class ConnectTimedOutError(SSHError):
+    """The host did not answer in time."""
+
+    code = "KT306"
+    title = "Connection timed out"
+    explanation = (
+        "Nothing answered within the time allowed (ConnectTimeout of the SSH config, else 30 s). On EC2 this is nearly "
+        "always a security group, a missing public address or a stopped instance."
+    )
+    default_hint = "check address, port, VPN and firewall or security group"
+
+
+class ForwardingRefusedError(SSHError):
+    """The server does not let us reach the CLI's callback port."""
+
+    code = "KT307"
+    title = "Forwarding refused"
+    explanation = (
+        "The server's configuration forbids TCP forwarding (AllowTcpForwarding, DisableForwarding, PermitOpen, or a "
+        "restriction on the key), so that the callback cannot reach the CLI."
+    )
+    default_hint = "use `--flow device`, which needs no tunnel, or ask the server's owner to allow local forwarding"
+
+
+class SessionRefusedError(SSHError):
+    """The server does not run our commands."""
+
+    code = "KT308"
+    title = "Server does not run commands"
+    explanation = (
+        "The connection stands, but the server ran something else than what it was asked to, or nothing: a forced "
+        "command, a restricted shell, a login script that never ends, or a limit on sessions."
+    )
+    default_hint = (
+        "`ssh TARGET /bin/sh -c true` must work without a question; check the account's shell and forced commands"
+    )
+
+
+# --- KT4xx: the CLI on the target ------------------------------------------------------------------------------------
+
+
+class RemoteLoginError(KirotunnelError):
+    """The login on the target failed."""
+
+    code = "KT404"
+    exit_code = 6
+    title = "Remote login failed"
+    explanation = (
+        "The CLI on the target ended without being signed in. The message has the last line that it printed. "
+        "Running its login by hand there often shows more."
+    )
+    default_hint = "run the command again; if it fails alike, try `--flow device`"
+
+
+class CLINotFoundError(RemoteLoginError):
+    """The CLI is not installed on the target, or not where it was looked for."""
+
+    code = "KT401"
+    title = "CLI not found on the target"
+    explanation = (
+        "The CLI was looked for on the PATH of the session, in ~/.local/bin, /usr/local/bin, /usr/bin and on the PATH "
+        "of the login shell."
+    )
+    default_hint = "install it there, or name its path with --cli"
+
+
+class CallbackPortError(RemoteLoginError):
+    """The remote CLI found no callback port that is free on the target."""
+
+    code = "KT402"
+    title = "Failed to bind callback port"
+    explanation = (
+        "The CLI takes its callback port from a fixed list, since the sign-in service accepts no other, and every port "
+        "of the list is in use on the target. Logins that were left waiting in other terminals are the usual cause."
+    )
+    default_hint = "end the other logins on the target; `lsof -i :PORT` there names the process"
+
+
+class LoginRefusedError(RemoteLoginError):
+    """The remote CLI refused to start this kind of login."""
+
+    code = "KT403"
+    title = "Remote CLI refused the login"
+    explanation = (
+        "The CLI on the target refused: versions before 1.24 know no Google or GitHub sign-in in remote mode, and no "
+        "version offers an organisation's identity provider there."
+    )
+    default_hint = "try without `--flow device`, or update the CLI on the target"
+
+
+class RedirectNotLoopbackError(RemoteLoginError):
+    """The authorize URL does not come back to this machine."""
+
+    code = "KT405"
+    title = "Redirect is not a loopback address"
+    explanation = (
+        "The URL that the remote CLI asked to open has no redirect_uri on localhost, 127.0.0.1 or [::1], or several, "
+        "or no state: its callback could not be told from a stranger's, so it was not opened."
+    )
+    default_hint = "update the CLI on the target; if it is up to date, please report it"
+
+
+class PromptUnansweredError(RemoteLoginError):
+    """The remote CLI asks something, and nobody is there to answer."""
+
+    code = "KT406"
+    title = "Question without an answer"
+    explanation = (
+        "The remote CLI shows a menu or asks for a value, and kirotunnel runs without a terminal on which a person "
+        "could answer, or the menu lacks what --method asked for."
+    )
+    default_hint = "run it on a terminal, or give --method (and --start-url, --region for idc)"
+
+
+class CallbackUndeliveredError(RemoteLoginError):
+    """The callback arrived here, but the remote CLI no longer took it."""
+
+    code = "KT407"
+    title = "Callback not delivered"
+    explanation = (
+        "The browser came back with the answer of the sign-in, but nothing listened any more on the target: the CLI "
+        "ended, or its one-visitor listener was used up by another connection there."
+    )
+    default_hint = "run the command again; leave the callback port on the target alone meanwhile"
+
+
+class NoLoginWaitingError(RemoteLoginError):
+    """No login waits on the target."""
+
+    code = "KT408"
+    title = "No login is waiting"
+    explanation = (
+        "No process of this user listens on a callback port of the target, so there is nothing to attach to. The CLI "
+        "listens only while its login waits for the browser."
+    )
+    default_hint = "start the login there and attach while it waits, or name the port with --port"
+
+
+class PortNotListeningError(RemoteLoginError):
+    """The port that the authorize URL names is not listened on at the target."""
+
+    code = "KT409"
+    title = "Callback port is not listened on"
+    explanation = (
+        "The URL names a callback port on which nothing listens at the target. kirotunnel opens no local port that "
+        "would lead nowhere, or elsewhere."
+    )
+    default_hint = "run the command again; if it fails alike, the CLI there is broken or not what it seems"
+
+
+class WrongAccountError(RemoteLoginError):
+    """Another account is signed in than the expected one."""
+
+    code = "KT410"
+    title = "Wrong account"
+    explanation = (
+        "The login went well, but the account that the CLI names afterwards does not match --expect. The CLI stays "
+        "signed in as it is; nobody is signed out unasked."
+    )
+    default_hint = "sign out there, choose the other account in the browser (a private window helps), and run it again"
+
+
+class NotSignedInError(RemoteLoginError):
+    """The CLI ended well, and yet nobody is signed in."""
+
+    code = "KT411"
+    title = "Not signed in after the login"
+    explanation = "The CLI's login ended without an error, but its own whoami says that nobody is signed in."
+    default_hint = "run the command again; look at the CLI's version on the target"
+
+
+class SeveralLoginsWaitingError(RemoteLoginError):
+    """More than one login waits on the target, and nobody could be asked which is meant."""
+
+    code = "KT412"
+    title = "Several logins are waiting"
+    explanation = "Several processes of this user listen on callback ports of the target; the message lists them."
+    default_hint = "name the port that the login shows with --port"
+
+
+# --- KT5xx: a port of this machine -----------------------------------------------------------------------------------
+
+
+class LocalPortError(KirotunnelError):
+    """A port that is needed here is in use."""
+
+    code = "KT501"
+    exit_code = 7
+    title = "Address already in use"
+    explanation = (
+        "The callback port is the remote CLI's choice and cannot be changed on this side: the sign-in service accepts "
+        "no other. That very port is in use on this machine, on 127.0.0.1 or on ::1; a browser may take either."
+    )
+    default_hint = "end the process that holds the port, and run the command again"
+
+
+class PortNotPermittedError(LocalPortError):
+    """The remote asks for a local port that it must not have."""
+
+    code = "KT502"
+    title = "Port not permitted"
+    explanation = (
+        "Only ports from 1024 up, named by the redirect and really listened on by the target, are opened here, and at "
+        "most four in one login."
+    )
+    default_hint = "a well-behaved CLI never asks for this; find out what runs on the target"
+
+
+# --- KT6xx: the sign-in ----------------------------------------------------------------------------------------------
+
+
+class OAuthError(KirotunnelError):
+    """The sign-in was refused or is broken."""
+
+    code = "KT601"
+    exit_code = 8
+    title = "Sign-in denied"
+    explanation = (
+        "The sign-in page sent the browser back with an error instead of an approval: somebody pressed Cancel or Deny, "
+        "or the service does not allow this account or application."
+    )
+    default_hint = "run the command again and approve the request; ask your administrator if approving is not offered"
+
+
+class StateMismatchError(OAuthError):
+    """The state of the answer is not the state of the request."""
+
+    code = "KT602"
+    title = "State mismatch"
+    explanation = (
+        "The CLI got an answer that belongs to another sign-in (RFC 6749 §10.12). Through kirotunnel that cannot come "
+        "from the browser here; something on the target reached its callback port first."
+    )
+    default_hint = "run the command again; on a machine with many users somebody may be probing the callback ports"
+
+
+class TokenRequestError(OAuthError):
+    """The code could not be exchanged for a token."""
+
+    code = "KT603"
+    title = "Token request failed"
+    explanation = (
+        "The browser part went well; the CLI then could not exchange the authorization code for a token. The target "
+        "needs to reach the sign-in service itself: proxy, DNS, clock and TLS certificates there are the usual causes."
+    )
+    default_hint = "check the target's own network and clock, then run the command again"
+
+
+class DeviceCodeExpiredError(OAuthError):
+    """The one-time code was not confirmed in time."""
+
+    code = "KT604"
+    title = "Device code expired"
+    explanation = "One-time codes live for a few minutes (RFC 8628 §3.2); nobody confirmed this one in that time."
+    default_hint = "run the command again and confirm the code while it lives"
+
+
+class UrlRefusedError(OAuthError):
+    """The remote wants a URL opened that must never be opened."""
+
+    code = "KT607"
+    title = "URL refused"
+    explanation = (
+        "The target asked to open something that is no plain https URL: another scheme, user information, control "
+        "characters, spaces, or far too long. Such URLs can run programs on this machine; they are never opened."
+    )
+    default_hint = "find out what runs on the target before signing in there"
+
+
+class UrlHostPrivateError(UrlRefusedError):
+    """The URL points at this machine or into a private network."""
+
+    code = "KT608"
+    title = "URL points at a private address"
+    explanation = (
+        "The target asked to open a page on this machine or in a private network. That could be used to reach what "
+        "only your browser can reach, so it needs your word beforehand."
+    )
+    default_hint = "if it is your own identity provider, allow it with --trust-url-host HOST[:PORT]"
+
+
+class UrlHostUnknownError(UrlRefusedError):
+    """The URL is on a host that this CLI is not known to use."""
+
+    code = "KT609"
+    title = "URL on an unknown host"
+    explanation = (
+        "The CLI's known sign-in hosts do not include the one of this URL. On a terminal kirotunnel asks; without one "
+        "it refuses, since a hostile target could send you to a page of its own."
+    )
+    default_hint = "if you know the host as your sign-in page, allow it with --trust-url-host HOST"
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+class LoginTimedOutError(KirotunnelError):
+    """The sign-in was not finished in time."""
+
+    code = "KT701"
+    exit_code = 9
+    title = "Authentication timed out"
+    explanation = (
+        "The time for the sign-in was over before it was finished. The message says what was still missing: the "
+        "browser never came back, it came and was refused, the CLI did not answer, or the code was never confirmed."
+    )
+    default_hint = "run the command again; --timeout SECONDS gives more time"
+
+
+class InternalError(KirotunnelError):
+    """A bug in kirotunnel."""
+
+    code = "KT900"
+    exit_code = 70
+    title = "A bug in kirotunnel"
+    explanation = "Something happened that kirotunnel did not foresee. Running with -vv shows where."
+    default_hint = "please report it, with the output of the same command with -vv"
+
+
+def all_errors() -> dict[str, type[KirotunnelError]]:
+    """Every error class that has a code of its own, by code, in order."""
+    found: dict[str, type[KirotunnelError]] = {}
+    waiting = [KirotunnelError]
+    while waiting:
+        cls = waiting.pop()
+        waiting.extend(cls.__subclasses__())
+        if cls is not KirotunnelError and "code" in vars(cls):
+            found[cls.code] = cls
+    return dict(sorted(found.items()))

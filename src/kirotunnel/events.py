@@ -1,0 +1,223 @@
+"""What a login reports while it runs: the events of `--json` and of the library's `on_event`.
+
+Field names and values are promised; readers ignore events and fields that they do not know. No event holds an
+authorization code, a state, a verifier, a token or a password; `DeviceCode.user_code` is there for a person to read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+VERSION = 1
+"""`v` of each JSON line."""
+
+Outcome = Literal["granted", "denied"]
+RefusalReason = Literal["path", "state", "host", "method", "malformed", "idle"]
+AccountType = Literal["social", "builder-id", "idc", "external-idp", "api-key"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who is signed in, as far as the CLI says."""
+
+    type: AccountType
+    provider: str | None = None
+    email: str | None = None
+    start_url: str | None = None
+    region: str | None = None
+
+    def describe(self) -> str:
+        """One phrase for a person: `ada@example.com (Google)`."""
+        kinds = {"builder-id": "AWS Builder ID", "idc": "IAM Identity Center", "external-idp": "organization"}
+        kind = self.provider or kinds.get(self.type) or ("API key" if self.type == "api-key" else self.type)
+        if self.type == "idc" and self.start_url:
+            kind = f"{kind}, {self.start_url}"
+        return f"{self.email} ({kind})" if self.email else kind
+
+    def matches(self, expected: str) -> bool:
+        """Whether `--expect` names this account: by e-mail, type, provider or start URL, in any case."""
+        wanted = expected.strip().rstrip("/").casefold()
+        known = (self.email, self.type, self.provider, self.start_url)
+        return wanted in {value.rstrip("/").casefold() for value in known if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The name in JSON: the class name in snake_case."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connecting(Event):
+    """A connection to the target is being made."""
+
+    host: str
+    port: int
+    user: str
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(Event):
+    """The server proved its key and accepted ours."""
+
+    host_key: str
+    """`SHA256:…` as ssh prints it."""
+    server: str
+    """The server's own version line, as it sent it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteCli(Event):
+    """The look around on the target is done."""
+
+    path: str
+    version: str | None
+    signed_in: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginStarted(Event):
+    """The remote CLI's login runs."""
+
+    flow: Literal["callback", "device"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowserRequested(Event):
+    """The remote CLI wants a URL opened; the URL itself goes to the person only."""
+
+    leg: int
+    authorize_host: str
+    redirect_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelOpened(Event):
+    """Both loopback listeners of a leg stand."""
+
+    leg: int
+    port: int
+    listen: tuple[str, ...]
+    """`ADDR:PORT`, v6 addresses in brackets."""
+    via: Literal["direct-tcpip", "exec"] = "direct-tcpip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowserOpened(Event):
+    """The browser was started with the URL, or the URL only printed."""
+
+    leg: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCode(Event):
+    """A one-time code for the person to confirm."""
+
+    url: str
+    user_code: str
+    expires_in_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRefused(Event):
+    """A stray connection was answered here and did not reach the remote."""
+
+    leg: int
+    reason: RefusalReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackReceived(Event):
+    """The browser came back with the answer of the sign-in."""
+
+    leg: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLost(Event):
+    """The SSH connection dropped."""
+
+    reason: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelClosed(Event):
+    """The local port is free again."""
+
+    leg: int
+    port: int
+    open_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn(Event):
+    """The CLI's own whoami names the account."""
+
+    account: Account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOut(Event):
+    """The session is gone here; `revoked` says whether it is at the service too."""
+
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """It did not work; the fields are those of the error."""
+
+    code: str
+    exit_code: int
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetResult:
+    """How it ended for one target."""
+
+    target: str | None
+    ok: bool
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Event):
+    """The last line, always."""
+
+    ok: bool
+    targets: tuple[TargetResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped:
+    """An event with when and for whom it happened."""
+
+    event: Event
+    at: datetime
+    """Aware, UTC."""
+    elapsed_ms: int
+    """Milliseconds since the command began, by the monotonic clock."""
+    target: str | None
+
+    #: order of the leading members of a JSON line
+    LEADING: ClassVar[tuple[str, ...]] = ("v", "event", "at", "elapsed_ms", "target")
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of one `--json` line."""
+        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        leading = dict(zip(self.LEADING, (VERSION, self.event.name(), at, self.elapsed_ms, self.target), strict=True))
+        return leading | dataclasses.asdict(self.event)

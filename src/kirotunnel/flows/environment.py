@@ -1,0 +1,66 @@
+"""What a flow needs of the world beside the target: a person, a browser, somewhere to report. Tests bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kirotunnel.events import Event
+from kirotunnel.local.browser import Browser, DefaultBrowser
+from kirotunnel.local.terminal import Terminal
+from kirotunnel.ssh.prompts import Nobody, Prompts
+
+
+class Conversation(Protocol):
+    """Who is told how it goes. Called in the event loop; must not block."""
+
+    def event(self, event: Event) -> None:
+        """Something happened that programs want to know, too."""
+
+    def tell(self, text: str) -> None:
+        """A sentence for the person."""
+
+    def warn(self, text: str) -> None:
+        """A sentence that the person should not miss."""
+
+    def url(self, url: str, authority: str) -> None:
+        """A page for the person to open, in case that the browser does not come up by itself."""
+
+    def remote(self, text: str) -> None:
+        """What the remote CLI drew, made harmless."""
+
+
+class Silence:
+    """Nobody is told anything but the events, which go to `on_event`."""
+
+    def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
+        self._on_event = on_event
+
+    def event(self, event: Event) -> None:
+        """Pass it on."""
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def tell(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
+
+    def url(self, url: str, authority: str) -> None:
+        """Nothing: the browser is expected to come up."""
+
+    def remote(self, text: str) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The world as a flow sees it."""
+
+    conversation: Conversation = field(default_factory=Silence)
+    prompts: Prompts = field(default_factory=Nobody)
+    browser: Browser = field(default_factory=DefaultBrowser)
+    terminal: Terminal | None = None
+    """Where a person can type at the remote CLI's prompts."""

@@ -1,0 +1,559 @@
+"""The login of a remote CLI as a state machine: events in, actions out, no I/O.
+
+    begin(facts) ──▶ RUNNING ──▶ CONFIRMING ──▶ ENDED
+                        │             ▲
+                        └─ RemoteExited (each leg closed or draining)
+
+A login is a stream of legs. A leg begins when the CLI wants a URL opened and runs through
+
+    ASKING ──▶ CHECKING ──▶ OPENING ──▶ OPEN ──▶ CALLED ──▶ CLOSED
+    (a yes for  (does the    (both       (browser  (the callback
+    the host)   CLI listen?) listeners)  started)  is being delivered)
+
+The next leg exists only once the CLI, having got the callback of this one, wants another URL (kiro-cli's Builder ID,
+IAM Identity Center and external IdP sign-ins have two). So it is the CLI's exit and its own whoami that end a login,
+not a callback.
+
+Rules that hold in every order of events, and are tested as properties:
+ * the browser is opened only after both listeners of that leg stand;
+ * every leg whose tunnel was asked for is closed before the end, and the CLI is stopped unless it ended by itself;
+ * after the end no event has an effect;
+ * whatever comes, the deadline ends it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from kirotunnel import events as ev
+from kirotunnel.errors import (
+    CallbackUndeliveredError,
+    CLINotFoundError,
+    ConnectionLostError,
+    KirotunnelError,
+    LoginRefusedError,
+    LoginTimedOutError,
+    NotSignedInError,
+    OAuthError,
+    PortNotListeningError,
+    PortNotPermittedError,
+    PromptUnansweredError,
+    RemoteLoginError,
+    UrlHostUnknownError,
+    WrongAccountError,
+)
+from kirotunnel.flows.login_plan import (
+    LoginPlan,
+    choose_own_mode,
+    error_for,
+    is_of_method,
+    login_arguments,
+    own_mode_uses_port,
+)
+from kirotunnel.flows.login_steps import (
+    Action,
+    AskAboutHost,
+    AskWhoami,
+    Broken,
+    BrowserStarted,
+    CallbackArrived,
+    CallbackDelivered,
+    CheckListener,
+    CloseTunnel,
+    DeadlinePassed,
+    Disconnected,
+    Fail,
+    HostAllowed,
+    ListenerChecked,
+    LoginEvent,
+    OpenBrowser,
+    OpenTunnel,
+    Printed,
+    RemoteExited,
+    Report,
+    StartRemote,
+    StartTimer,
+    StopRemote,
+    StrayRefused,
+    Succeed,
+    TimerFired,
+    TunnelEnded,
+    TunnelFailed,
+    TunnelReady,
+    Type,
+    UrlOpened,
+    Warn,
+    WhoamiAnswered,
+)
+from kirotunnel.redaction import redacted
+from kirotunnel.wire import transcript as tr
+from kirotunnel.wire.gate import LegRule
+from kirotunnel.wire.records import RemoteFacts
+from kirotunnel.wire.redirect import (
+    AuthorizationUrl,
+    CheckedUrl,
+    UrlPolicy,
+    check_url,
+    has_loopback_redirect,
+    parse_authorization_url,
+)
+from kirotunnel.wire.terminal import one_line
+
+MAX_LEGS: Final = 4
+MENU_SETTLES_S: Final = 0.3
+"""Seconds without another row after which a menu is taken as complete; dialoguer draws it in one go."""
+UNDELIVERED_GRACE_S: Final = 5.0
+"""Seconds that the CLI has to end by itself after its listener refused the callback."""
+DRAIN_GRACE_S: Final = 5.0
+"""Seconds that a callback under way has to finish after the CLI ended."""
+DEVICE_URL_GRACE_S: Final = 2.0
+"""Seconds after a one-time code in which its URL is expected in the output."""
+
+
+class Phase(Enum):
+    """Where the login stands."""
+
+    NEW = auto()
+    RUNNING = auto()
+    CONFIRMING = auto()
+    ENDED = auto()
+
+
+class LegState(Enum):
+    """Where a leg stands."""
+
+    ASKING = auto()
+    CHECKING = auto()
+    OPENING = auto()
+    OPEN = auto()
+    CALLED = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+_WITH_TUNNEL: Final = frozenset({LegState.OPENING, LegState.OPEN, LegState.CALLED})
+
+
+@dataclass(slots=True)
+class _Leg:
+    number: int
+    url: AuthorizationUrl | None
+    """None for the page of a one-time code, which has no callback."""
+    page: CheckedUrl
+    state: LegState = LegState.ASKING
+    outcome: ev.Outcome | None = None
+    undelivered: KirotunnelError | None = None
+
+
+class LoginMachine:
+    """One login. Feed it what happens, do what it says, in order."""
+
+    def __init__(self, plan: LoginPlan) -> None:
+        self._plan = plan
+        self._legs: dict[int, _Leg] = {}
+        self._phase = Phase.NEW
+        self._exit_code: int | None = None
+        self._whoami: WhoamiAnswered | None = None
+        self._errors: list[str] = []
+        self._last_line = ""
+        self._menu: list[tr.MenuItemShown] = []
+        self._menu_kind: tr.PromptKind | None = None
+        self._answered: set[tr.PromptKind] = set()
+        self._user_code: str | None = None
+        self._device_shown = False
+        self._strays = 0
+
+    @property
+    def phase(self) -> Phase:
+        """Where the login stands."""
+        return self._phase
+
+    @property
+    def tunnels(self) -> frozenset[int]:
+        """The legs whose tunnel was asked for and not closed yet."""
+        return frozenset(number for number, leg in self._legs.items() if leg.state in _WITH_TUNNEL)
+
+    # --- begin -------------------------------------------------------------------------------------------------------
+
+    def begin(self, facts: RemoteFacts) -> list[Action]:
+        """What to do, given what the look around on the target found."""
+        if self._phase is not Phase.NEW:
+            return []
+        plan = self._plan
+        if facts.cli is None:
+            return self._fail(CLINotFoundError(f"{plan.cli} was not found on {plan.host}"))
+        seen = ev.RemoteCli(path=facts.cli, version=facts.version_text, signed_in=facts.account is not None)
+        if facts.account is not None and not plan.force:
+            return [Report(seen), *self._verdict_signed_in(facts.account, already=True)]
+        try:
+            own_mode = choose_own_mode(plan, facts)
+        except LoginRefusedError as exc:
+            return [Report(seen), *self._fail(exc)]
+        self._phase = Phase.RUNNING
+        by_port = own_mode and own_mode_uses_port(plan, facts)
+        return [
+            Report(seen),
+            StartRemote(login_arguments(plan, own_mode=own_mode), own_mode, facts.account is not None),
+            Report(ev.LoginStarted(flow="device" if own_mode and not by_port else "callback")),
+        ]
+
+    # --- feed --------------------------------------------------------------------------------------------------------
+
+    def feed(self, event: LoginEvent) -> list[Action]:
+        """What to do about something that happened."""
+        if self._phase in {Phase.NEW, Phase.ENDED}:
+            return []
+        match event:
+            case UrlOpened(url):
+                return self._url_wanted(url)
+            case HostAllowed(leg, yes):
+                return self._host_answered(self._legs.get(leg), yes=yes)
+            case ListenerChecked(leg, listening):
+                return self._listener_checked(self._legs.get(leg), listening)
+            case TunnelReady(leg, listen):
+                return self._tunnel_ready(self._legs.get(leg), listen)
+            case TunnelFailed(_, error) | Broken(error):
+                return self._fail(error)
+            case BrowserStarted(leg, how):
+                return [Report(ev.BrowserOpened(leg=leg, how=how))]
+            case StrayRefused(leg, reason):
+                self._strays += 1
+                return [Report(ev.RequestRefused(leg=leg, reason=reason))]
+            case CallbackArrived(leg, outcome):
+                return self._callback_arrived(self._legs.get(leg), outcome)
+            case CallbackDelivered(leg, error):
+                return self._callback_delivered(self._legs.get(leg), error)
+            case TunnelEnded(leg):
+                return self._tunnel_ended(self._legs.get(leg))
+            case Printed(what):
+                return self._printed(what)
+            case TimerFired(name):
+                return self._timer_fired(name)
+            case RemoteExited(code):
+                return self._remote_exited(code)
+            case WhoamiAnswered():
+                self._whoami = event
+                return self._conclude()
+            case Disconnected(reason):
+                return self._fail(
+                    ConnectionLostError(f"the connection to {self._plan.host} was lost: {one_line(reason)}")
+                )
+            case DeadlinePassed():
+                return self._fail(self._timed_out())
+
+    # --- legs --------------------------------------------------------------------------------------------------------
+
+    def _url_wanted(self, text: str) -> list[Action]:
+        if self._phase is not Phase.RUNNING:
+            return []
+        if any(leg.page.url.reveal() == text for leg in self._legs.values()):
+            return []  # printed as well as opened, or opened twice
+        if len(self._legs) >= MAX_LEGS:
+            return self._fail(
+                PortNotPermittedError(f"{self._plan.host} asked for more than {MAX_LEGS} sign-in pages in one login")
+            )
+        try:
+            leg = self._new_leg(text)
+        except KirotunnelError as exc:
+            return self._fail(exc)
+        self._legs[leg.number] = leg
+        if leg.page.standing != "unknown":
+            return self._host_accepted(leg)
+        if self._plan.interactive:
+            return [AskAboutHost(leg.number, leg.page.authority)]
+        return self._fail(
+            UrlHostUnknownError(
+                f"the remote asked to open a page on {leg.page.authority}, which {self._plan.cli} is not known to use"
+            )
+        )
+
+    def _new_leg(self, text: str) -> _Leg:
+        number = len(self._legs) + 1
+        if has_loopback_redirect(text):
+            url = parse_authorization_url(text, self._plan.policy)
+            return _Leg(number, url, url.checked)
+        page = check_url(text, self._device_policy())
+        if page.standing == "unknown" and self._user_code is None:
+            # Neither a callback nor a code page: nothing that a login needs.
+            return _Leg(number, parse_authorization_url(text, self._plan.policy), page)
+        return _Leg(number, None, page)
+
+    def _device_policy(self) -> UrlPolicy:
+        return UrlPolicy(known_hosts=self._plan.profile.device_hosts, trusted=self._plan.policy.trusted)
+
+    def _host_answered(self, leg: _Leg | None, *, yes: bool) -> list[Action]:
+        if leg is None or leg.state is not LegState.ASKING or self._phase is not Phase.RUNNING:
+            return []
+        if not yes:
+            return self._fail(UrlHostUnknownError(f"the page on {leg.page.authority} was not allowed"))
+        return self._host_accepted(leg)
+
+    def _host_accepted(self, leg: _Leg) -> list[Action]:
+        if leg.url is None:
+            leg.state = LegState.CLOSED
+            return [OpenBrowser(leg.number, leg.page.url, leg.page.authority)]
+        leg.state = LegState.CHECKING
+        port = leg.url.redirect.port
+        requested = ev.BrowserRequested(leg=leg.number, authorize_host=leg.page.authority, redirect_port=port)
+        return [Report(requested), CheckListener(leg.number, port)]
+
+    def _listener_checked(self, leg: _Leg | None, listening: bool | None) -> list[Action]:
+        if leg is None or leg.url is None or leg.state is not LegState.CHECKING or self._phase is not Phase.RUNNING:
+            return []
+        port = leg.url.redirect.port
+        if listening is False:
+            return self._fail(
+                PortNotListeningError(
+                    f"nothing listens on port {port} of {self._plan.host}, which the sign-in page would come back to"
+                )
+            )
+        leg.state = LegState.OPENING
+        redirect = leg.url.redirect
+        paths = frozenset({redirect.path} if redirect.path else self._plan.profile.callback_paths)
+        rule = LegRule(leg=leg.number, paths=paths, state=leg.url.state, form_post=leg.url.form_post)
+        return [OpenTunnel(port, rule)]
+
+    def _tunnel_ready(self, leg: _Leg | None, listen: tuple[str, ...]) -> list[Action]:
+        if leg is None or leg.url is None or leg.state is not LegState.OPENING:
+            return []
+        leg.state = LegState.OPEN
+        opened = ev.TunnelOpened(leg=leg.number, port=leg.url.redirect.port, listen=listen)
+        return [Report(opened), OpenBrowser(leg.number, leg.page.url, leg.page.authority)]
+
+    def _callback_arrived(self, leg: _Leg | None, outcome: ev.Outcome) -> list[Action]:
+        if leg is None or leg.state is not LegState.OPEN:
+            return []
+        leg.state, leg.outcome = LegState.CALLED, outcome
+        return [Report(ev.CallbackReceived(leg=leg.number, outcome=outcome))]
+
+    def _callback_delivered(self, leg: _Leg | None, error: KirotunnelError | None) -> list[Action]:
+        if leg is None or leg.state is not LegState.CALLED:
+            return []
+        leg.state, leg.undelivered = LegState.CLOSING, error
+        close: list[Action] = [CloseTunnel(leg.number)]
+        if error is None:
+            return close
+        if not isinstance(error, CallbackUndeliveredError):
+            return close + self._fail(error)
+        return [*close, StartTimer("undelivered", UNDELIVERED_GRACE_S)]
+
+    def _tunnel_ended(self, leg: _Leg | None) -> list[Action]:
+        if leg is None or leg.url is None or leg.state is LegState.CLOSED:
+            return []
+        leg.state = LegState.CLOSED
+        return self._conclude()
+
+    # --- what the CLI prints -----------------------------------------------------------------------------------------
+
+    def _printed(self, what: tr.TranscriptEvent) -> list[Action]:
+        match what:
+            case tr.UrlShown(url):
+                return self._url_printed(url)
+            case tr.UserCodeShown(code):
+                self._user_code = code
+                return [*self._device_code(), StartTimer("device-url", DEVICE_URL_GRACE_S)]
+            case tr.PromptShown(kind, text):
+                return self._prompted(kind, text)
+            case tr.MenuItemShown():
+                self._menu.append(what)
+                return [StartTimer("menu", MENU_SETTLES_S)]
+            case tr.ErrorShown(text):
+                self._errors.append(one_line(text))
+            case tr.LineShown(text):
+                self._last_line = one_line(redacted(text)) or self._last_line
+            case tr.PortShown():
+                pass  # the URL that follows Enter has the port again
+        return []
+
+    def _url_printed(self, url: str) -> list[Action]:
+        if has_loopback_redirect(url) or self._user_code is not None:
+            return [*self._url_wanted(url), *self._device_code()]
+        if not self._looks_like_device_page(url):
+            return []
+        # Kiro's own device flow prints its page first and the code after it.
+        return self._url_wanted(url)
+
+    def _looks_like_device_page(self, url: str) -> bool:
+        try:
+            return check_url(url, self._device_policy()).standing != "unknown" and "device" in url
+        except KirotunnelError:
+            return False
+
+    def _device_code(self) -> list[Action]:
+        page = next((leg.page for leg in self._legs.values() if leg.url is None), None)
+        if self._user_code is None or page is None or self._device_shown:
+            return []
+        self._device_shown = True
+        return [Report(ev.DeviceCode(url=page.url.reveal(), user_code=self._user_code))]
+
+    def _prompted(self, kind: tr.PromptKind, text: str) -> list[Action]:
+        self._menu.clear()
+        self._menu_kind = kind if kind in {"method", "profile"} else None
+        if kind in self._answered:
+            return []  # drawn again
+        plan = self._plan
+        match kind:
+            case "method" | "profile":
+                return [StartTimer("menu", MENU_SETTLES_S)]
+            case "enter":
+                return [Type("\r")]
+            case "start-url" | "region":
+                given = plan.start_url if kind == "start-url" else plan.region
+                if given:  # a flag is only the prompt's initial text (seen from 1.24 to 2.22): it wants an Enter
+                    self._answered.add(kind)
+                    return [Type("\r")]
+        if plan.interactive:
+            return []
+        option = {"start-url": "--start-url", "region": "--region"}.get(kind, "a terminal")
+        return self._fail(PromptUnansweredError(f"{plan.cli} on {plan.host} asks: {one_line(text)}; it needs {option}"))
+
+    def _menu_settled(self) -> list[Action]:
+        kind, self._menu_kind = self._menu_kind, None
+        if kind is None or kind in self._answered or not self._menu:
+            return []
+        plan = self._plan
+        if kind == "profile":
+            return [] if plan.interactive else self._answer(kind, "\r")
+        login = plan.profile.device.get(plan.method or "")
+        labels = [item.label for item in self._menu]
+        offered = ", ".join(map(one_line, labels))
+        if login is None:
+            if plan.interactive:
+                return []
+            return self._fail(
+                PromptUnansweredError(
+                    f"{plan.cli} on {plan.host} asks how to sign in ({offered}); give --method"
+                )
+            )
+        wanted = next(
+            (i for pattern in login.menu_labels for i, label in enumerate(labels) if re.search(pattern, label)), None
+        )
+        if wanted is None:
+            return self._fail(
+                LoginRefusedError(
+                    f"{plan.cli} on {plan.host} offers no {plan.method} sign-in here, only: {offered}"
+                )
+            )
+        active = next((i for i, item in enumerate(self._menu) if item.active), 0)
+        return self._answer(kind, ("j" if wanted > active else "k") * abs(wanted - active) + "\r")
+
+    def _answer(self, kind: tr.PromptKind, keys: str) -> list[Action]:
+        self._answered.add(kind)
+        return [Type(keys)]
+
+    def _timer_fired(self, name: str) -> list[Action]:
+        match name:
+            case "menu":
+                return self._menu_settled()
+            case "undelivered" if self._phase is Phase.RUNNING:
+                broken = next((leg.undelivered for leg in self._legs.values() if leg.undelivered), None)
+                return self._fail(broken) if broken else []
+            case "device-url" if self._user_code and not self._device_shown:
+                return self._url_wanted(self._device_url(self._user_code)) + self._device_code()
+            case "drain":
+                return self._close_all()
+        return []
+
+    def _device_url(self, code: str) -> str:
+        # --use-device-flow prints the code without its page where an opener is there but shows nobody (Kiro#10975).
+        start = (self._plan.start_url or "https://view.awsapps.com/start").rstrip("/")
+        return f"{start}/#/device?user_code={code}"
+
+    # --- endings -----------------------------------------------------------------------------------------------------
+
+    def _remote_exited(self, code: int | None) -> list[Action]:
+        if self._phase is not Phase.RUNNING:
+            return []
+        self._phase, self._exit_code = Phase.CONFIRMING, code
+        # A callback under way is let finish: its page tells the person how it went.
+        idle = [leg for leg in self._legs.values() if leg.state in {LegState.OPENING, LegState.OPEN}]
+        for leg in self._legs.values():
+            if leg.state in {LegState.ASKING, LegState.CHECKING}:
+                leg.state = LegState.CLOSED
+        return [*self._close(idle), AskWhoami(), StartTimer("drain", DRAIN_GRACE_S)]
+
+    def _conclude(self) -> list[Action]:
+        if self._phase is not Phase.CONFIRMING or self._whoami is None:
+            return []
+        if any(leg.state is not LegState.CLOSED for leg in self._legs.values()):
+            return []
+        account, code = self._whoami.account, self._exit_code
+        already = any("already logged in" in text.lower() for text in self._errors)
+        if account is not None and (code == 0 or already):
+            return self._verdict_signed_in(account, already=already)
+        if code == 0:
+            return self._fail(
+                NotSignedInError(
+                    f"{self._plan.cli} on {self._plan.host} ended its login without an error, but nobody is signed in"
+                )
+            )
+        error = self._explain_exit()
+        if account is not None:
+            error.message += f"; its whoami says {account.describe()} all the same"
+        return self._fail(error)
+
+    def _verdict_signed_in(self, account: ev.Account, *, already: bool) -> list[Action]:
+        plan = self._plan
+        if plan.expect and not account.matches(plan.expect):
+            return self._fail(WrongAccountError(f"{account.describe()} is signed in on {plan.host}, not {plan.expect}"))
+        self._phase = Phase.ENDED
+        warning: list[Action] = []
+        if plan.method and not already and not is_of_method(account, plan.method):
+            warning = [Warn(f"signed in with {account.describe()}, though --method {plan.method} was asked for")]
+        return [*warning, Report(ev.SignedIn(account=account)), Succeed(account, already)]
+
+    def _explain_exit(self) -> KirotunnelError:
+        """The error behind a login that ended badly: what the CLI said, else what was seen of the browser."""
+        plan = self._plan
+        if error := error_for(" ".join(self._errors)):
+            return error(f"{plan.cli} on {plan.host}: {redacted(one_line(self._errors[-1]))}")
+        if any(leg.outcome == "denied" for leg in self._legs.values()):
+            return OAuthError(f"the sign-in for {plan.host} was denied on the sign-in page")
+        undelivered = next((leg.undelivered for leg in self._legs.values() if leg.undelivered), None)
+        if undelivered is not None:
+            return undelivered
+        how = "was ended by a signal" if self._exit_code is None else f"ended with exit code {self._exit_code}"
+        words = redacted(self._errors[-1]) if self._errors else self._last_line
+        return RemoteLoginError(f"{plan.cli} login on {plan.host} {how}" + (f": {words}" if words else ""))
+
+    def _timed_out(self) -> LoginTimedOutError:
+        host, cli = self._plan.host, self._plan.cli
+        if self._phase is Phase.CONFIRMING:
+            return LoginTimedOutError(
+                f"the sign-in on {host} took too long: {self._plan.cli} ended, but its whoami did not answer"
+            )
+        leg = next(reversed(self._legs.values()), None)
+        if leg is None:
+            return LoginTimedOutError(
+                f"the sign-in on {host} took too long: {self._plan.cli} never asked for a browser"
+            )
+        if leg.url is None:
+            return LoginTimedOutError(f"the sign-in on {host} took too long: the one-time code was not confirmed")
+        where = f"port {leg.url.redirect.port}, sign-in page {leg.number}"
+        if leg.state is LegState.CLOSED:
+            return LoginTimedOutError(
+                f"the sign-in on {host} took too long: the callback was delivered ({where}), but {cli} did not end"
+            )
+        if leg.state is LegState.CALLED:
+            return LoginTimedOutError(
+                f"the sign-in on {host} took too long: the callback came ({where}), but {cli} did not answer it"
+            )
+        strays = f"; {self._strays} other requests were refused" if self._strays else ""
+        return LoginTimedOutError(f"the sign-in on {host} took too long: the browser never came back ({where}){strays}")
+
+    def _fail(self, error: KirotunnelError) -> list[Action]:
+        running = self._phase is Phase.RUNNING
+        closing = self._close_all()
+        self._phase = Phase.ENDED
+        return [*closing, *([StopRemote()] if running else []), Fail(error)]
+
+    def _close_all(self) -> list[Action]:
+        return self._close([leg for leg in self._legs.values() if leg.state in _WITH_TUNNEL])
+
+    def _close(self, legs: list[_Leg]) -> list[Action]:
+        for leg in legs:
+            leg.state = LegState.CLOSING
+        return [CloseTunnel(leg.number) for leg in legs]

@@ -1,0 +1,284 @@
+"""What can happen in a login, and what can be done about it: the two alphabets of the state machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kirotunnel import events as ev
+from kirotunnel.errors import KirotunnelError
+from kirotunnel.redaction import Secret
+from kirotunnel.wire import transcript as tr
+from kirotunnel.wire.gate import LegRule
+
+# --- what happens ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UrlOpened:
+    """The CLI called its opener."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostAllowed:
+    """The person was asked about an unknown host."""
+
+    leg: int
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerChecked:
+    """The target was asked whether the port of a leg is listened on; None where it cannot tell."""
+
+    leg: int
+    listening: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelReady:
+    """Both listeners of a leg stand."""
+
+    leg: int
+    listen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelFailed:
+    """The listeners of a leg could not be had."""
+
+    leg: int
+    error: KirotunnelError
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserStarted:
+    """The browser was started, or the URL only printed."""
+
+    leg: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrayRefused:
+    """The relay answered a stray request of this leg's port."""
+
+    leg: int
+    reason: ev.RefusalReason
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackArrived:
+    """The callback of a leg is here and being delivered."""
+
+    leg: int
+    outcome: ev.Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackDelivered:
+    """The exchange with the remote listener is over. `error` says why it did not take the callback, if so."""
+
+    leg: int
+    error: KirotunnelError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelEnded:
+    """The listeners of a leg are closed."""
+
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """The CLI's output held this."""
+
+    what: tr.TranscriptEvent
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer that was asked for ran out."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteExited:
+    """The CLI ended by itself; None where it was ended by a signal."""
+
+    code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WhoamiAnswered:
+    """The CLI's whoami after its login."""
+
+    account: ev.Account | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The SSH connection is gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """The time for the whole sign-in is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Something that the machine did not ask for failed for good."""
+
+    error: KirotunnelError
+
+
+LoginEvent = (
+    UrlOpened
+    | HostAllowed
+    | ListenerChecked
+    | TunnelReady
+    | TunnelFailed
+    | BrowserStarted
+    | StrayRefused
+    | CallbackArrived
+    | CallbackDelivered
+    | TunnelEnded
+    | Printed
+    | TimerFired
+    | RemoteExited
+    | WhoamiAnswered
+    | Disconnected
+    | DeadlinePassed
+    | Broken
+)
+
+
+# --- what is to be done ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartRemote:
+    """Run the CLI's login on the target."""
+
+    arguments: tuple[str, ...]
+    own_mode: bool
+    """Its own remote mode: with its environment as it is, on a terminal always, since its menu needs one."""
+    logout_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskAboutHost:
+    """Ask the person whether a page on this host may be opened."""
+
+    leg: int
+    authority: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckListener:
+    """Ask the target whether that port is listened on."""
+
+    leg: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTunnel:
+    """Bind the loopback listeners of a leg."""
+
+    port: int
+    rule: LegRule
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBrowser:
+    """Print the URL and start the browser with it."""
+
+    leg: int
+    url: Secret[str]
+    authority: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTunnel:
+    """Close the listeners of a leg."""
+
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """Send keys to the CLI's terminal."""
+
+    keys: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Wake me; a timer of the same name is started anew."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskWhoami:
+    """Ask the CLI who is signed in."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRemote:
+    """End the CLI's login on the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell whoever listens."""
+
+    event: ev.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the person something that is no event."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Succeed:
+    """The end: this account is signed in."""
+
+    account: ev.Account
+    already: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The end: it did not work."""
+
+    error: KirotunnelError
+
+
+Action = (
+    StartRemote
+    | AskAboutHost
+    | CheckListener
+    | OpenTunnel
+    | OpenBrowser
+    | CloseTunnel
+    | Type
+    | StartTimer
+    | AskWhoami
+    | StopRemote
+    | Report
+    | Warn
+    | Succeed
+    | Fail
+)

@@ -1,0 +1,342 @@
+"""Sign a remote CLI in with this machine's browser: the main job, in the order of the README.
+
+    resolve    what the person typed            → an Endpoint        (targets, ssh.config)
+    connect    to it                            → an SSHSession      (ssh.connection)
+    look       around on the target, once       → RemoteFacts        (ssh.control)
+    start      the CLI with our opener          → events             (ssh.remote_cli, wire.transcript)
+    leg        for each page that it wants: judge the URL, bind both loopback addresses, open the browser,
+               pass the callback through the gate, deliver it, close the port (local.relay)
+    confirm    by the CLI's own whoami          → LoginResult
+
+What to do when is decided in `login_machine`; this file only does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Self
+
+from kirotunnel import events as ev
+from kirotunnel.errors import ConnectionLostError, InternalError, KirotunnelError, LoginTimedOutError, RemoteLoginError
+from kirotunnel.flows import login_steps as m
+from kirotunnel.flows.environment import Environment
+from kirotunnel.flows.login_machine import LoginMachine
+from kirotunnel.flows.login_plan import Flow, LoginPlan, Method
+from kirotunnel.local.relay import Relay, Route
+from kirotunnel.profiles.profile import Profile, load_profile
+from kirotunnel.redaction import Secret
+from kirotunnel.ssh.config import Endpoint, SSHOptions, resolve_endpoint
+from kirotunnel.ssh.connection import SSHSession, connect
+from kirotunnel.ssh.control import ControlShell, runner
+from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
+from kirotunnel.targets.target import parse_target
+from kirotunnel.wire.records import RemoteFacts
+from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
+from kirotunnel.wire.terminal import SafeTerminal
+from kirotunnel.wire.transcript import Transcript
+
+DEFAULT_TIMEOUT_S: Final = 600.0
+LEASE_SPARE_S: Final = 120
+"""Seconds that the target waits beyond our own deadline before it cleans up by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginOptions:
+    """What was asked for; the command line's options, with their defaults."""
+
+    target: str
+    ssh: SSHOptions = field(default_factory=SSHOptions)
+    cli: str = "kiro-cli"
+    method: Method | None = None
+    flow: Flow = "auto"
+    start_url: str | None = None
+    region: str | None = None
+    expect: str | None = None
+    force: bool = False
+    trusted_hosts: tuple[TrustedHost, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    """Seconds for the whole sign-in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginResult:
+    """Who is signed in on the target now."""
+
+    target: str
+    account: ev.Account
+    already: bool
+    """Somebody was signed in before; nothing was changed."""
+
+
+async def login(options: LoginOptions, environment: Environment) -> LoginResult:
+    """Sign the CLI of one target in. Raises KirotunnelError; leaves nothing behind, here or there, on any way out."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + options.timeout_s
+    try:
+        async with asyncio.timeout_at(deadline) as timer:
+            async with _connected(options, environment) as (session, endpoint):
+                profile = load_profile("kiro-cli")
+                async with _Login(options, environment, session, endpoint, profile) as run:
+                    facts = await run.look_around()
+                    timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
+                    return await run.run(facts, deadline)
+    except TimeoutError as exc:
+        raise LoginTimedOutError(
+            f"the sign-in on {options.target} took too long: {options.target} was not reached"
+        ) from exc
+
+
+@contextlib.asynccontextmanager
+async def _connected(options: LoginOptions, environment: Environment) -> AsyncIterator[tuple[SSHSession, Endpoint]]:
+    conversation = environment.conversation
+    endpoint = await resolve_endpoint(parse_target(options.target).destination, options.ssh)
+    via = tuple(hop.describe() for hop in endpoint.jumps) or (("ProxyCommand",) if endpoint.proxy_command else ())
+    conversation.event(ev.Connecting(host=endpoint.host, port=endpoint.port, user=endpoint.user, via=via))
+    async with connect(endpoint, environment.prompts, conversation.tell) as session:
+        conversation.event(ev.Connected(host_key=session.host_key, server=session.server))
+        yield session, endpoint
+
+
+class _Login:
+    """One login under way: what the machine decides is done here, and what happens is told to it."""
+
+    def __init__(
+        self, options: LoginOptions, environment: Environment, session: SSHSession, endpoint: Endpoint, profile: Profile
+    ) -> None:
+        self._options = options
+        self._environment = environment
+        self._conversation = environment.conversation
+        self._session = session
+        self._profile = profile
+        self._machine = LoginMachine(
+            LoginPlan(
+                host=options.target,
+                cli=options.cli,
+                profile=profile,
+                method=options.method,
+                flow=options.flow,
+                force=options.force,
+                expect=options.expect,
+                start_url=options.start_url,
+                region=options.region,
+                policy=UrlPolicy(known_hosts=profile.authorize_hosts, trusted=options.trusted_hosts),
+                interactive=environment.terminal is not None,
+            )
+        )
+        self._queue: asyncio.Queue[m.LoginEvent] = asyncio.Queue()
+        self._shell = ControlShell(session, lambda url: self._queue.put_nowait(m.UrlOpened(url)))
+        self._cli: RemoteCLI | None = None
+        self._cli_ended = True
+        self._relays: dict[int, Relay] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._result: LoginResult | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        self._stack.push_async_callback(self._clean_up)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def look_around(self) -> RemoteFacts:
+        """Learn what there is on the target."""
+        return await self._shell.look_around(
+            cli=self._options.cli,
+            profile=self._profile,
+            prepare="always" if self._options.force else "signed-out",
+            lease_s=int(self._options.timeout_s) + LEASE_SPARE_S,
+        )
+
+    async def run(self, facts: RemoteFacts, deadline: float) -> LoginResult:
+        """Go through the login."""
+        loop = asyncio.get_running_loop()
+        self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
+        self._timers["deadline"] = loop.call_at(deadline, self._queue.put_nowait, m.DeadlinePassed())
+        actions = self._machine.begin(facts)
+        while True:
+            for action in actions:
+                await self._perform(action, facts)
+                if self._result is not None:
+                    return self._result
+            actions = self._machine.feed(await self._queue.get())
+
+    # --- actions -----------------------------------------------------------------------------------------------------
+
+    async def _perform(self, action: m.Action, facts: RemoteFacts) -> None:
+        match action:
+            case m.Report(event):
+                self._conversation.event(event)
+            case m.Warn(text):
+                self._conversation.warn(text)
+            case m.StartRemote():
+                await self._start(action, facts)
+            case m.AskAboutHost(leg, authority):
+                self._spawn(self._ask_about_host(leg, authority))
+            case m.CheckListener(leg, port):
+                self._spawn(self._check_listener(leg, port))
+            case m.OpenTunnel():
+                await self._open_tunnel(action)
+            case m.OpenBrowser(leg, url, authority):
+                self._conversation.url(url.reveal(), authority)
+                self._spawn(self._open_browser(leg, url))
+            case m.CloseTunnel(leg):
+                await self._close_tunnel(leg)
+            case m.Type(keys):
+                if self._cli is not None:
+                    self._cli.type(keys.encode())
+            case m.StartTimer(name, seconds):
+                self._start_timer(name, seconds)
+            case m.AskWhoami():
+                self._spawn(self._ask_whoami())
+            case m.StopRemote():
+                await self._shell.stop()
+            case m.Succeed(account, already):
+                self._result = LoginResult(target=self._options.target, account=account, already=already)
+            case m.Fail(error):
+                raise error
+
+    async def _start(self, action: m.StartRemote, facts: RemoteFacts) -> None:
+        if facts.directory is None:
+            where = self._session.endpoint.describe()
+            raise RemoteLoginError(
+                f"no directory on {where} lets a program run (tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
+                "make one of them writable, and not mounted noexec, for that account",
+            )
+        if action.own_mode or action.logout_first or action.arguments != self._profile.login:
+            text = runner(action.arguments, self._profile, own_mode=action.own_mode, logout_first=action.logout_first)
+            await self._shell.set_runner(text)
+        terminal = self._environment.terminal
+        size = terminal.size() if terminal else WIDE_TERMINAL
+        kind = (os.environ.get("TERM") or "xterm", size) if terminal or action.own_mode else None
+        self._cli_ended = False
+        self._cli = await RemoteCLI.start(self._session, facts.directory, terminal=kind)
+        if terminal is not None:
+            self._stack.enter_context(terminal.keys_to(self._cli.type, self._cli.resize))
+        self._spawn(self._follow(self._cli))
+
+    async def _follow(self, cli: RemoteCLI) -> None:
+        transcript, shown = Transcript(), SafeTerminal()
+
+        def sink(data: bytes) -> None:
+            if self._environment.terminal is not None and (text := shown.feed(data)):
+                self._conversation.remote(text)
+            for what in transcript.feed(data):
+                self._queue.put_nowait(m.Printed(what))
+
+        if not await cli.output(sink):
+            raise RemoteLoginError(f"{self._options.cli} on {self._options.target} prints without end")
+        for what in transcript.feed(b""):
+            self._queue.put_nowait(m.Printed(what))
+        code = await cli.exit_code()
+        self._cli_ended = True
+        self._queue.put_nowait(m.RemoteExited(code))
+
+    async def _ask_about_host(self, leg: int, authority: str) -> None:
+        question = (
+            f"{self._options.cli} on {self._options.target} wants to open a sign-in page on {authority},\n"
+            "a host that it is not known to use. Open it only if you know it as your own sign-in page.\nOpen it?"
+        )
+        yes = await self._environment.prompts.confirm(question)
+        self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
+
+    async def _check_listener(self, leg: int, port: int) -> None:
+        rows = await self._shell.listeners()
+        listening = None if rows is None else any(row.port == port and row.reachable_by_loopback for row in rows)
+        self._queue.put_nowait(m.ListenerChecked(leg, listening))
+
+    async def _open_tunnel(self, action: m.OpenTunnel) -> None:
+        leg = action.rule.leg
+        route = Route(
+            rule=action.rule,
+            dial=partial(self._session.dial, action.port),
+            observer=_Observer(leg, self._queue),
+            cli=self._options.cli,
+            host=self._options.target,
+            policy=UrlPolicy(known_hosts=self._profile.authorize_hosts, trusted=self._options.trusted_hosts),
+        )
+        try:
+            relay = await Relay.open(action.port, [route])
+        except KirotunnelError as exc:
+            self._queue.put_nowait(m.TunnelFailed(leg, exc))
+            return
+        self._relays[leg] = relay
+        self._queue.put_nowait(m.TunnelReady(leg, relay.listen))
+
+    async def _open_browser(self, leg: int, url: Secret[str]) -> None:
+        self._queue.put_nowait(m.BrowserStarted(leg, await self._environment.browser.open(url.reveal())))
+
+    async def _close_tunnel(self, leg: int) -> None:
+        relay = self._relays.pop(leg, None)
+        if relay is not None:
+            await relay.close()
+            self._conversation.event(ev.TunnelClosed(leg=leg, port=relay.port, open_ms=relay.open_ms))
+        self._queue.put_nowait(m.TunnelEnded(leg))
+
+    async def _ask_whoami(self) -> None:
+        self._queue.put_nowait(m.WhoamiAnswered(await self._shell.whoami()))
+
+    def _start_timer(self, name: str, seconds: float) -> None:
+        if name in self._timers:
+            self._timers[name].cancel()
+        loop = asyncio.get_running_loop()
+        self._timers[name] = loop.call_later(seconds, self._queue.put_nowait, m.TimerFired(name))
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """Whatever goes wrong in a task reaches the machine, which ends the login properly."""
+        try:
+            await work
+        except ConnectionLostError as exc:
+            self._queue.put_nowait(m.Disconnected(exc.message))
+        except KirotunnelError as exc:
+            # A channel that ends without a status is what a lost connection looks like first.
+            lost = self._session.lost.done()
+            self._queue.put_nowait(m.Disconnected(exc.message) if lost else m.Broken(exc))
+        except Exception as exc:  # the border to what we did not foresee
+            error = InternalError(f"{type(exc).__name__} while signing in on {self._options.target}")
+            error.__cause__ = exc
+            self._queue.put_nowait(m.Broken(error))
+
+    async def _clean_up(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for leg in list(self._relays):
+            await self._close_tunnel(leg)
+        await self._shell.finish(cli_ended=self._cli_ended)
+        if self._cli is not None:
+            self._cli.close()
+
+
+class _Observer:
+    """Tells the machine what the relay sees of one leg."""
+
+    def __init__(self, leg: int, queue: asyncio.Queue[m.LoginEvent]) -> None:
+        self._leg = leg
+        self._queue = queue
+
+    def stray(self, reason: ev.RefusalReason) -> None:
+        self._queue.put_nowait(m.StrayRefused(self._leg, reason))
+
+    def callback(self, outcome: ev.Outcome) -> None:
+        self._queue.put_nowait(m.CallbackArrived(self._leg, outcome))
+
+    def delivered(self, error: KirotunnelError | None) -> None:
+        self._queue.put_nowait(m.CallbackDelivered(self._leg, error))

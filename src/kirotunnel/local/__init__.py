@@ -1,0 +1,1 @@
+"""This machine: its browser, its loopback ports and who holds them, its terminal."""

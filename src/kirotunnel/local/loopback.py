@@ -1,0 +1,87 @@
+"""Listening on this machine's loopback: 127.0.0.1 and ::1 at one port, both or none.
+
+`localhost` is two addresses, and a browser may try either first (Chromium ::1, Firefox 127.0.0.1): if only one were
+ours, a stranger on the other would get the authorization code (RFC 8252 §7.3, oh-my-pi#8081).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from typing import Final
+
+from kirotunnel.errors import LocalPortError
+from kirotunnel.local.ports import PortHolder, holders_of
+
+_FAMILIES: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+_NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+_BACKLOG: Final = 128
+
+
+def bind_loopback(port: int) -> list[socket.socket]:
+    """Listening, non-blocking sockets on 127.0.0.1 and ::1; only the first where this machine has no IPv6.
+
+    Raises LocalPortError, naming the holder, when either is taken; then neither stays bound. `port` 0 takes a port
+    that is free on both.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in _FAMILIES:
+            try:
+                sock = _listen(family, address, port)
+            except OSError as exc:
+                if family is socket.AF_INET6 and exc.errno in _NO_SUCH_FAMILY:
+                    continue  # nobody else can have it either
+                raise _port_error(port, address, exc) from exc
+            sockets.append(sock)
+            port = port or sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            # Windows lets a second socket share a port that was bound with SO_REUSEADDR, and it may get the callback.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # Elsewhere it only passes over connections of an earlier login that are in TIME_WAIT.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((address, port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _port_error(port: int, address: str, cause: OSError) -> LocalPortError:
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    if cause.errno == errno.EACCES:
+        return LocalPortError(
+            f"this machine does not allow listening on {where}", "the port may be reserved by the system"
+        )
+    if cause.errno != errno.EADDRINUSE:
+        return LocalPortError(f"cannot listen on {where}: {cause.strerror}")
+    holders = holders_of(port)
+    return PortInUseError(port, where, holders)
+
+
+class PortInUseError(LocalPortError):
+    """KT501 with the processes that hold the port."""
+
+    def __init__(self, port: int, where: str, holders: list[PortHolder]) -> None:
+        by = " and ".join(dict.fromkeys(holder.describe() for holder in holders)) or "another process"
+        pids = " ".join(str(holder.pid) for holder in holders if holder.pid)
+        hint = f"end {by} (`kill {pids}`), and run the command again" if pids else None
+        super().__init__(f"local address {where} is already in use by {by}", hint)
+        self.port = port
+        self.holders = holders

@@ -1,0 +1,150 @@
+"""The person's terminal: its size, lines typed at a question, single keys while a remote prompt is open.
+
+Reading goes through the event loop, so that Ctrl-C and the end of a login take effect while somebody is being asked;
+whatever was changed is put back on every way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from kirotunnel.redaction import Secret
+
+SHOW_CURSOR = "\x1b[?25h"
+
+
+class Terminal:
+    """A terminal with a person at it. `detect` finds it."""
+
+    def __init__(self, fd: int, out: TextIO) -> None:
+        self._fd = fd
+        self._out = out
+        self._keys: Callable[[], None] | None = None
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    def detect(cls) -> Terminal | None:
+        """The terminal, where both our input and our stderr are one; None where nobody can be asked."""
+        if os.name == "nt" or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+            return None
+        return cls(sys.stdin.fileno(), sys.stderr)
+
+    def size(self) -> tuple[int, int]:
+        """Columns and rows."""
+        try:
+            size = os.get_terminal_size(self._fd)
+        except OSError:
+            return (80, 24)
+        return (size.columns, size.lines)
+
+    def show(self, text: str) -> None:
+        """Write to the terminal as it is: the caller has made it harmless."""
+        self._out.write(text)
+        self._out.flush()
+
+    # --- questions (ssh.prompts.Prompts) -----------------------------------------------------------------------------
+
+    async def secret(self, question: str) -> Secret[str] | None:
+        """What the person types, unseen."""
+        answer = await self._line(question, echo=False)
+        return None if answer is None else Secret(answer)
+
+    async def answer(self, question: str) -> str | None:
+        """What the person types; None at the end of input."""
+        return await self._line(question, echo=True)
+
+    async def confirm(self, question: str) -> bool | None:
+        """Yes or no; anything but a yes is a no."""
+        answer = await self._line(f"{question} [y/N] ", echo=True)
+        return None if answer is None else answer.strip().lower() in {"y", "yes"}
+
+    async def _line(self, question: str, *, echo: bool) -> str | None:
+        async with self._turn:
+            self.show(question)
+            with self._without_keys(), self._mode(line=True, echo=echo):
+                data = await self._read_line()
+            if not echo:
+                self.show("\n")
+        return None if not data else data.decode("utf-8", "replace").rstrip("\r\n")
+
+    async def _read_line(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        line: asyncio.Future[bytes] = loop.create_future()
+        buffer = bytearray()
+
+        def readable() -> None:
+            try:
+                data = os.read(self._fd, 4096)
+            except OSError:
+                data = b""
+            buffer.extend(data)
+            if (not data or b"\n" in buffer) and not line.done():
+                line.set_result(bytes(buffer))
+
+        loop.add_reader(self._fd, readable)
+        try:
+            return await line
+        finally:
+            loop.remove_reader(self._fd)
+
+    # --- keys --------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def keys_to(self, sink: Callable[[bytes], None], resized: Callable[[int, int], None]) -> Iterator[None]:
+        """Pass single keys on as they are typed, and the terminal's new size when it changes. Ctrl-C stays ours."""
+        loop = asyncio.get_running_loop()
+
+        def readable() -> None:
+            with contextlib.suppress(OSError):
+                data = os.read(self._fd, 1024)
+                # Enter is a carriage return on the wire; our terminal has made a newline of it.
+                sink(data.replace(b"\n", b"\r"))
+                if not data:
+                    loop.remove_reader(self._fd)
+
+        with self._mode(line=False, echo=False):
+            self._keys = readable
+            loop.add_reader(self._fd, readable)
+            with contextlib.suppress(ValueError, RuntimeError):
+                loop.add_signal_handler(signal.SIGWINCH, lambda: resized(*self.size()))
+            try:
+                yield
+            finally:
+                self._keys = None
+                loop.remove_reader(self._fd)
+                with contextlib.suppress(ValueError, RuntimeError):
+                    loop.remove_signal_handler(signal.SIGWINCH)
+                self.show(SHOW_CURSOR)  # a spinner that was ended leaves it hidden
+
+    @contextlib.contextmanager
+    def _without_keys(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        keys = self._keys
+        if keys is not None:
+            loop.remove_reader(self._fd)
+        try:
+            yield
+        finally:
+            if keys is not None and self._keys is keys:
+                loop.add_reader(self._fd, keys)
+
+    @contextlib.contextmanager
+    def _mode(self, *, line: bool, echo: bool) -> Iterator[None]:
+        import termios
+
+        before: list[Any] = termios.tcgetattr(self._fd)
+        mode = termios.tcgetattr(self._fd)
+        for flag, on in ((termios.ICANON, line), (termios.ECHO, echo)):
+            mode[3] = mode[3] | flag if on else mode[3] & ~flag
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, mode)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, before)

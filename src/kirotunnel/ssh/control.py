@@ -1,0 +1,194 @@
+"""The control shell: one /bin/sh on the target that looks around, keeps the opener, answers questions and cleans up.
+
+It reads its script from the channel, so nothing has to be installed, and any login shell will do: what that shell gets
+to see is only `exec /bin/sh`. When the channel ends, however that comes, the shell's way out ends the CLI and removes
+what was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import shlex
+from collections.abc import Callable
+from typing import Final
+
+import asyncssh
+
+from kirotunnel.errors import ConnectionLostError, SessionRefusedError
+from kirotunnel.events import Account
+from kirotunnel.profiles.profile import Profile
+from kirotunnel.ssh.connection import SSHSession
+from kirotunnel.ssh.scripts import assignments, function, read_script
+from kirotunnel.wire.listeners import ListeningPort
+from kirotunnel.wire.records import Record, RecordReader, RemoteFacts, read_account, read_facts, read_listeners
+from kirotunnel.wire.terminal import one_line
+
+FINISH_S: Final = 5.0
+"""Seconds for the target to end the CLI and remove the directory; it takes at most three."""
+_SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
+_STDERR_KEPT: Final = 2000
+
+
+class ControlShell:
+    """The shell of one login. Requests are answered one after the other; opened URLs come in between."""
+
+    def __init__(self, session: SSHSession, on_url: Callable[[str], None]) -> None:
+        self._session = session
+        self._on_url = on_url
+        self._nonce = secrets.token_hex(12)
+        self._reader = RecordReader(self._nonce)
+        self._collected: list[Record] = []
+        self._answered: asyncio.Future[list[Record]] | None = None
+        self._awaited = ""
+        self._stderr = bytearray()
+        self._process: asyncssh.SSHClientProcess[bytes] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Lock()
+        self.directory: str | None = None
+        """The private directory on the target, once it was made."""
+
+    async def look_around(self, *, cli: str, profile: Profile, prepare: str, lease_s: int) -> RemoteFacts:
+        """Start the shell and learn what there is, in one round trip. `prepare`: always | signed-out | never."""
+        self._process = await self._session.start("exec /bin/sh")
+        self._tasks = [asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors())]
+        header = assignments(
+            N=self._nonce,
+            CLI=cli,
+            OPENERS=" ".join(profile.openers),
+            OPENER=read_script("opener.sh"),
+            RUN=runner(profile.login, profile),
+            LEASE_S=str(lease_s),
+            PREPARE=prepare,
+        )
+        unset = f"unset {' '.join(profile.unset)}; "
+        header += function("run_whoami", f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )')
+        header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
+        records = await self._request(header + read_script("control.sh") + "\nlook_around\n")
+        facts = read_facts(records)
+        if facts.directory is not None and not _SAFE_DIRECTORY.fullmatch(facts.directory):
+            raise SessionRefusedError(f"{self._where} answered with a directory that is none")
+        self.directory = facts.directory
+        return facts
+
+    async def listeners(self) -> list[ListeningPort] | None:
+        """Who listens there; None where the target has no means to tell. Never connects to a port."""
+        return read_listeners(await self._request("listeners\n"))
+
+    async def whoami(self) -> Account | None:
+        """Who the CLI says is signed in; None for nobody."""
+        return read_account(await self._request("whoami_cli\n"))
+
+    async def set_runner(self, text: str) -> None:
+        """Replace the runner's script."""
+        await self._request(f'printf %s {shlex.quote(text)} >"$D/run"\n')
+
+    async def stop(self) -> None:
+        """End the CLI's login."""
+        with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await self._request("stop_cli\n")
+
+    async def finish(self, *, cli_ended: bool) -> None:
+        """End what still runs, remove the directory, and wait until that is done; never raises."""
+        if self._process is None:
+            return
+        ending = 'rm -f "$D/pid"\n' if cli_ended and self.directory else ""
+        with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError, asyncssh.Error, OSError):
+            async with asyncio.timeout(FINISH_S):
+                self._process.stdin.write((ending + "exit 0\n").encode())
+                self._process.stdin.write_eof()
+                await self._process.wait_closed()
+        for task in self._tasks:
+            task.cancel()
+        self._process.close()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return self._session.endpoint.describe()
+
+    async def _request(self, script: str) -> list[Record]:
+        process = self._process
+        if process is None:
+            raise SessionRefusedError(f"there is no control session on {self._where}")
+        async with self._turn:
+            self._collected = []
+            self._awaited = secrets.token_hex(4)
+            self._answered = asyncio.get_running_loop().create_future()
+            if self._tasks[0].done():
+                raise self._ended()
+            try:
+                process.stdin.write(f"{script}say done {self._awaited}\n".encode())
+            except (asyncssh.Error, OSError) as exc:
+                raise ConnectionLostError(f"the connection to {self._where} was lost") from exc
+            return await self._answered
+
+    async def _read_output(self) -> None:
+        process = self._process
+        assert process is not None  # noqa: S101 - started just before this task
+        try:
+            while data := await process.stdout.read(16 * 1024):
+                for record in self._reader.feed(data):
+                    self._dispatch(record)
+        except (asyncssh.Error, OSError):
+            pass  # its end is what counts
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(self._ended())
+
+    def _dispatch(self, record: Record) -> None:
+        if record.key == "url":
+            self._on_url(record.value)
+        elif record.key == "done" and record.value == self._awaited:
+            if self._answered is not None and not self._answered.done():
+                self._answered.set_result(self._collected)
+        elif len(self._collected) < MAX_RECORDS:
+            self._collected.append(record)
+
+    async def _read_errors(self) -> None:
+        process = self._process
+        assert process is not None  # noqa: S101 - started just before this task
+        with contextlib.suppress(asyncssh.Error, OSError):
+            while data := await process.stderr.read(4096):
+                self._stderr += data
+                del self._stderr[:-_STDERR_KEPT]
+
+    def _ended(self) -> ConnectionLostError | SessionRefusedError:
+        if self._session.lost.done():
+            return ConnectionLostError(
+                f"the connection to {self._where} was lost: {one_line(self._session.lost.result())}"
+            )
+        words = one_line(self._stderr.decode("utf-8", "replace"))
+        return SessionRefusedError(f"{self._where} did not run our shell" + (f": {words}" if words else ""))
+
+
+MAX_RECORDS: Final = 20_000
+"""Records of one answer; a target with more listeners than this is lying."""
+
+
+def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = False, logout_first: bool = False) -> str:
+    """The script that becomes the CLI's login.
+
+    In its browser flow the CLI gets our opener first on PATH and none of the variables by which it would take itself
+    for remote. In its own remote mode it gets those that make it sure of it. Both run from the home directory: a
+    project's settings can point kiro-cli's sign-in at another service (C ≥ 2.1.0, api.kiroauth.service).
+    """
+    lines = [
+        "d=${0%/*}",
+        'read -r cli <"$d/cli" || exit 127',
+        'printf "%s\\n" "$$" >"$d/pid.new" && mv "$d/pid.new" "$d/pid"',
+        'cd "$HOME" 2>/dev/null || cd /',
+        f"unset {' '.join(profile.unset)}",
+        "[ -t 0 ] || exec </dev/null 2>&1",
+    ]
+    if logout_first:
+        lines.append(f'"$cli" {shlex.join(profile.logout)} </dev/null >/dev/null 2>&1')
+    if own_mode:
+        lines += [f"export {pair}" for pair in profile.pretend_remote]
+    else:
+        lines += ["PATH=$d/bin:$PATH BROWSER=$d/bin/xdg-open", "export PATH BROWSER"]
+    lines.append(f'exec "$cli" {shlex.join(arguments)}')
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""From what the person typed to where it is."""

@@ -1,0 +1,53 @@
+"""What the person typed as a target, read into what it names. No I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from kirotunnel.errors import TargetError, TargetKindUnavailableError
+
+_INSTANCE: Final = re.compile(r"(?:[^@]+@)?i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+# OpenSSH refuses most shell metacharacters in names: ProxyCommand and Match exec see them (ssh.c, valid_hostname).
+_FORBIDDEN: Final = re.compile(r"[\s'`\"$\\;&<>|(){}\x00-\x1f\x7f]")
+_PORT_TAIL: Final = re.compile(r"^(?P<host>[^:\[\]]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class SSHTarget:
+    """A name or address that ssh understands."""
+
+    text: str
+    """As typed; the name under which it is reported."""
+    destination: str
+    """What `ssh` gets: NAME, user@host, or ssh://user@host:port."""
+
+
+def parse_target(text: str) -> SSHTarget:
+    """Read `NAME`, `[user@]host[:port]`, `ssh://[user@]host[:port]` or `[user@][v6addr]:port`.
+
+    Raises TargetError for what is none of these, TargetKindUnavailableError for an EC2 instance ID.
+    """
+    if _INSTANCE.fullmatch(text):
+        raise TargetKindUnavailableError(f"{text} is an EC2 instance ID, which this version cannot look up")
+    rest = text.removeprefix("ssh://")
+    is_uri = rest != text
+    if is_uri:
+        rest = rest.removesuffix("/")
+    user, at, host = rest.rpartition("@")
+    if not host or host.startswith("-") or user.startswith("-") or (at and not user) or _FORBIDDEN.search(rest):
+        raise TargetError(f"{text!r} is no target")
+    if "/" in host:
+        raise TargetError(f"{text!r} is no target: it has a path")
+    if tail := _PORT_TAIL.match(host):
+        if not 0 < int(tail["port"]) < 65536:
+            raise TargetError(f"{text!r} has a port that does not exist")
+        return SSHTarget(text, f"ssh://{user}{at}{tail['host']}:{int(tail['port'])}")
+    if host.startswith("["):
+        if not host.endswith("]"):
+            raise TargetError(f"{text!r} has an address that cannot be read")
+        host = host[1:-1]
+    elif ":" in host and (is_uri or not re.fullmatch(r"[0-9A-Fa-f:.]+(?:%[\w.]+)?", host)):
+        raise TargetError(f"{text!r} has a port that cannot be read")
+    return SSHTarget(text, f"{user}{at}{host}")

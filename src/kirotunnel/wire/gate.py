@@ -1,0 +1,138 @@
+"""Which request on the callback port reaches the remote: one pure decision per request.
+
+The remote listener answers one visitor and compares the state only afterwards (kiro-cli 1.20 and later), so a stray or
+hostile request that got through would end the login. Everything that can be compared is compared here, before anything
+is dialled.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from kirotunnel.events import Outcome, RefusalReason
+from kirotunnel.redaction import Secret
+
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+# A callback without a known state must at least be one (RFC 6749 §4.1.2; kiro-cli's portal may send login_option only).
+_RESPONSE_PARAMETERS: Final = frozenset({"code", "error", "login_option"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegRule:
+    """What the callback of one leg looks like."""
+
+    leg: int
+    paths: frozenset[str]
+    """The exact paths that count."""
+    state: Secret[str] | None
+    """None where the authorize URL is not known (attach): then the request must carry a response at least."""
+    form_post: bool = False
+    follow_up: str | None = None
+    """Path and query of the page that the remote's answer sent the browser to, once there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """What the decision needs of a request."""
+
+    method: str
+    target: str
+    hosts: tuple[str, ...]
+    """The values of all Host headers: exactly one is right (RFC 9112 §3.2)."""
+    content_type: str = ""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """This is the callback of that leg."""
+
+    rule: LegRule
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """This is the page that the remote's answer named."""
+
+    rule: LegRule
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answered here; never reaches a remote."""
+
+    status: int
+    reason: RefusalReason
+
+
+Decision = Forward | FollowUp | Refuse
+
+
+def decide(head: RequestHead, port: int, rules: Sequence[LegRule]) -> Decision:
+    """Decide on one request that arrived on `port`, given the rules of all legs that this port serves."""
+    if len(head.hosts) != 1 or not head.target.startswith("/") or head.target.startswith("//"):
+        return Refuse(400, "malformed")
+    if head.hosts[0].lower() not in {f"{name}:{port}" for name in LOOPBACK_NAMES}:
+        return Refuse(403, "host")  # DNS rebinding: the page of another name that now leads here
+    parts = urlsplit(head.target)
+    if head.method == "GET" and (rule := next((r for r in rules if r.follow_up == head.target), None)):
+        return FollowUp(rule)
+    return _callback(head, parts.path, parts.query, rules)
+
+
+def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision:
+    here = [rule for rule in rules if path in rule.paths]
+    if not here:
+        return Refuse(404, "path")
+    here = [rule for rule in here if head.method == "GET" or (head.method == "POST" and rule.form_post)]
+    if not here:
+        return Refuse(405, "method")
+    parameters = _parameters(query if head.method == "GET" else head.body.decode("utf-8", "replace"))
+    if parameters is None:
+        return Refuse(400, "malformed")
+    matching = next((rule for rule in here if _belongs(rule, parameters)), None)
+    if matching is None:
+        return Refuse(403, "state")
+    return Forward(matching, "denied" if "error" in parameters else "granted")
+
+
+def _parameters(text: str) -> dict[str, str] | None:
+    """The parameters; None where one is repeated: we and the remote might read a different one (RFC 6749 §3.1)."""
+    try:
+        parsed = parse_qs(text, keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        return None
+    if any(len(values) > 1 for values in parsed.values()):
+        return None
+    return {name: values[0] for name, values in parsed.items()}
+
+
+def _belongs(rule: LegRule, parameters: dict[str, str]) -> bool:
+    if rule.state is None:
+        return not _RESPONSE_PARAMETERS.isdisjoint(parameters)
+    return hmac.compare_digest(parameters.get("state", "").encode(), rule.state.reveal().encode())
+
+
+def same_origin_target(location: str, port: int) -> str | None:
+    """Path and query of a Location that stays on this port; None where it leads elsewhere.
+
+    kiro-cli's SSO and external IdP legs answer with a redirect to http://127.0.0.1:PORT/index.html, whatever name of
+    this machine the browser used.
+    """
+    try:
+        parts = urlsplit(location)
+        own = not parts.netloc or (parts.scheme == "http" and parts.netloc.lower() in _netlocs(port))
+    except ValueError:
+        return None
+    if not own or not parts.path.startswith("/"):
+        return None
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _netlocs(port: int) -> set[str]:
+    return {f"{name}:{port}" for name in LOOPBACK_NAMES}

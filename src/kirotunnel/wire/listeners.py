@@ -1,0 +1,97 @@
+"""Who listens on which port there: what ss, /proc/net/tcp and lsof print, as values.
+
+Listeners are looked up, never tried: a connection to the callback port would use up the CLI's one visitor.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningPort:
+    """One listening TCP socket."""
+
+    address: str
+    """An IP literal: `127.0.0.1`, `::1`, `0.0.0.0`, `::`."""
+    port: int
+    pid: int | None = None
+    program: str | None = None
+
+    @property
+    def reachable_by_loopback(self) -> bool:
+        """Whether a connection to 127.0.0.1 there arrives at this socket."""
+        address = ipaddress.ip_address(self.address)
+        if isinstance(address, ipaddress.IPv6Address):
+            mapped = address.ipv4_mapped
+            return address.is_unspecified or (mapped is not None and str(mapped) == "127.0.0.1")
+        return address.is_unspecified or str(address) == "127.0.0.1"
+
+
+_SS: Final = re.compile(r"^(?:LISTEN\s+)?\d+\s+\d+\s+(?P<local>\S+):(?P<port>\d+)\s+\S+(?:\s+(?P<rest>.*))?$")
+_SS_USER: Final = re.compile(r"\(\(\"(?P<program>[^\"]*)\",pid=(?P<pid>\d+)")
+_PROC: Final = re.compile(
+    r"^\s*\d+: (?P<address>[0-9A-F]{8}|[0-9A-F]{32}):(?P<port>[0-9A-F]{4}) \S+ 0A "
+    r"(?:\S+ ){3}\s*\d+\s+\d+ (?P<inode>\d+)"
+)
+_SOCKET: Final = re.compile(r"^/proc/(?P<pid>\d+) (?P<inode>\d+) ?(?P<program>.*)$")
+
+
+def parse_ss(lines: Iterable[str]) -> Iterator[ListeningPort]:
+    """Rows of `ss -ltnpH`."""
+    for line in lines:
+        if not (row := _SS.match(line.strip())):
+            continue
+        user = _SS_USER.search(row["rest"] or "")
+        address = row["local"].split("%")[0].strip("[]")
+        address = {"*": "::"}.get(address, address)
+        if _is_address(address):
+            pid, program = (int(user["pid"]), user["program"]) if user else (None, None)
+            yield ListeningPort(address, int(row["port"]), pid, program)
+
+
+def parse_proc(lines: Iterable[str], sockets: Iterable[str] = ()) -> Iterator[ListeningPort]:
+    """Rows of /proc/net/tcp and tcp6; `sockets` are rows `/proc/PID INODE PROGRAM` of the user's own processes."""
+    owners = {row["inode"]: row for line in sockets if (row := _SOCKET.match(line))}
+    for line in lines:
+        if not (row := _PROC.match(line)):
+            continue
+        owner = owners.get(row["inode"])
+        pid, program = (int(owner["pid"]), owner["program"] or None) if owner else (None, None)
+        yield ListeningPort(_proc_address(row["address"]), int(row["port"], 16), pid, program)
+
+
+def parse_lsof(lines: Iterable[str]) -> Iterator[ListeningPort]:
+    """Fields of `lsof -nP -iTCP -sTCP:LISTEN -F pcn`: a line a field, its letter first."""
+    pid: int | None = None
+    program: str | None = None
+    for line in lines:
+        key, value = line[:1], line[1:].strip()
+        if key == "p" and value.isdigit():
+            pid, program = int(value), None
+        elif key == "c":
+            program = value
+        elif key == "n":
+            address, _, port = value.rpartition(":")
+            address = {"*": "::"}.get(address, address.strip("[]"))
+            if port.isdigit() and _is_address(address):
+                yield ListeningPort(address, int(port), pid, program)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _proc_address(text: str) -> str:
+    # The kernel prints each 32-bit word in the machine's byte order: little-endian on all that kiro-cli is built for.
+    words = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(struct.pack(f"<{len(words)}I", *words)))

@@ -1,0 +1,104 @@
+"""What a remote writes to a terminal, made harmless: as plain text, or as text that may still draw a menu.
+
+A remote's output can move the cursor, set the window title, write the clipboard or answer as if the person had typed
+(CVE-2026-45037 and its kind). Nothing remote is shown before it went through here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Final
+
+SPINNER_GLYPHS: Final = frozenset("▰▱⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+_MAX_SEQUENCE: Final = 64
+"""Characters: a longer escape sequence is none that we pass on, and is dropped as it comes."""
+# Colours, moves within a menu's few lines, erasing, and the cursor's visibility: what a prompt needs to be drawn.
+_HARMLESS_CSI: Final = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]?[0-9]?[ABCDG]|[0-2]?[JK]|\?25[hl])")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Remote text for a message: one line, no escape sequence, no control character, no bidirectional override."""
+    shown = " ".join(_CONTROL.sub(" ", plain(text)).split())
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def plain(text: str) -> str:
+    """The text without its escape sequences."""
+    scanner = EscapeScanner()
+    return "".join(piece for piece, is_escape in scanner.feed(text) if not is_escape)
+
+
+class EscapeScanner:
+    """Split text into characters and whole escape sequences, however it was cut into pieces (ECMA-48)."""
+
+    def __init__(self) -> None:
+        self._pending = ""
+
+    def feed(self, text: str) -> list[tuple[str, bool]]:
+        """The finished pieces: (character, False) or (escape sequence, True); an unfinished sequence waits."""
+        pieces: list[tuple[str, bool]] = []
+        for char in text:
+            if self._pending:
+                self._continue(char, pieces)
+            elif char == "\x1b" or "\x80" <= char <= "\x9f":
+                self._pending = {"\x9b": "\x1b[", "\x9d": "\x1b]", "\x90": "\x1bP"}.get(char, char)
+                if self._pending not in {"\x1b", "\x1b[", "\x1b]", "\x1bP"}:
+                    self._pending = ""
+            else:
+                pieces.append((char, False))
+        return pieces
+
+    def _continue(self, char: str, pieces: list[tuple[str, bool]]) -> None:
+        sequence = self._pending + char
+        if char == "\x1b" and len(sequence) > 2 and sequence[1] != "]" and sequence[1] not in "PX^_":
+            self._pending = "\x1b"  # a sequence that was broken off by the next one
+        elif _finished(sequence):
+            pieces.append((sequence, True))
+            self._pending = ""
+        else:
+            # An endless sequence is not kept: its introducer is remembered, its content forgotten.
+            self._pending = sequence if len(sequence) <= _MAX_SEQUENCE else sequence[:2] + sequence[-1]
+
+
+def _finished(sequence: str) -> bool:
+    introducer = sequence[1]
+    if introducer == "[":
+        return len(sequence) > 2 and "@" <= sequence[-1] <= "~"
+    if introducer in "]PX^_":
+        return sequence[-1] in "\x07\x9c" or sequence.endswith("\x1b\\")
+    return not " " <= sequence[-1] <= "/"
+
+
+class SafeTerminal:
+    """A remote's terminal output with only what draws text and menus left in it; spinner frames are left out.
+
+    Frames come ten times a second and say nothing; they would chase the person's own lines off the screen.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._scanner = EscapeScanner()
+        self._at_start = True
+        self._dropping = False
+
+    def feed(self, data: bytes) -> str:
+        """The harmless part of what came."""
+        shown: list[str] = []
+        for piece, is_escape in self._scanner.feed(self._decoder.decode(data)):
+            if is_escape:
+                if _HARMLESS_CSI.fullmatch(piece):
+                    shown.append(piece)
+            elif piece in "\r\n":
+                self._at_start, self._dropping = True, False
+                shown.append(piece)
+            elif not self._in_spinner(piece) and (piece == "\t" or not _CONTROL.match(piece)):
+                shown.append(piece)
+        return "".join(shown)
+
+    def _in_spinner(self, char: str) -> bool:
+        if self._at_start and not char.isspace():
+            self._dropping = char in SPINNER_GLYPHS
+            self._at_start = False
+        return self._dropping

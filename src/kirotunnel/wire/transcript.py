@@ -1,0 +1,160 @@
+"""Turn what a remote CLI prints into events. No I/O; however the bytes are cut, the events are the same.
+
+What is known of kiro-cli's output: a spinner rewrites its line with `\\r` ten times a second and leaves its text in
+front of what comes next, so an error may read `▰▰▰▰▰▱▱ Logging in...error: …` (Kiro#3963, #6255). Menus and inputs are
+dialoguer's, on stderr, in two themes (`? Select login method ›` and plain). Codes are wrapped in colours on a terminal.
+Labels, their order and their number changed with 1.24 and again with 2.1, so they are matched as text, never by index.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kirotunnel.wire.terminal import SPINNER_GLYPHS, EscapeScanner
+
+MAX_LINE: Final = 16 * 1024
+"""Characters kept of one line; the rest of an endless line is counted and dropped."""
+
+PromptKind = Literal["method", "profile", "start-url", "region", "enter", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptShown:
+    """The CLI asks for a choice or a value. Menu items follow as MenuItemShown."""
+
+    kind: PromptKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MenuItemShown:
+    """One row of the menu."""
+
+    label: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PortShown:
+    """The CLI named its callback port (1.24 to 2.0 in remote mode)."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UrlShown:
+    """A URL stood in the output."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserCodeShown:
+    """A one-time code stood in the output (RFC 8628 §3.2 user_code)."""
+
+    user_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShown:
+    """The CLI printed an error."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineShown:
+    """Any finished line that is not a spinner's frame, without escapes; for the error message of a login that ends."""
+
+    text: str
+
+
+TranscriptEvent = PromptShown | MenuItemShown | PortShown | UrlShown | UserCodeShown | ErrorShown | LineShown
+
+_PROMPTS: Final[tuple[tuple[re.Pattern[str], PromptKind], ...]] = (
+    (re.compile(r"^\W*Select login method"), "method"),
+    (re.compile(r"^\W*Select an IAM Identity Center profile"), "profile"),
+    (re.compile(r"^\W*Enter Start URL"), "start-url"),
+    (re.compile(r"^\W*Enter Region"), "region"),
+    (re.compile(r"[Pp]ress [Ee]nter"), "enter"),
+    (re.compile(r"^\? \S[^›]*›"), "other"),
+)
+# `✔ Select login method · Use with Google`: what was chosen, not a question.
+_ANSWERED: Final = re.compile(r"^\s*✔")
+_ITEM: Final = re.compile(r"^(?:(?P<active>[❯>]) |  )(?P<label>\S.*)$")
+_URL: Final = re.compile(r"https?://[^\s\"'<>`]+")
+_USER_CODE: Final = re.compile(r"\b[Cc]ode: *(?P<code>[A-Z0-9]{4}-[A-Z0-9]{4})(?![A-Z0-9-])")
+# Kiro's own cloud launcher reads 1.24–2.0 as tolerantly as this.
+_PORT: Final = re.compile(r"(?:(?:localhost|127\.0\.0\.1):|[Pp]ort(?: number)?(?: is)?[: ]+)(?P<port>[0-9]{4,5})\b")
+_ERROR: Final = re.compile(r"\berror: *(?P<text>\S.*)$")
+_SPINNER: Final = re.compile(rf"^\s*[{''.join(sorted(SPINNER_GLYPHS))}]+\s*")
+
+
+class Transcript:
+    """The reader of one login's output."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._scanner = EscapeScanner()
+        self._line: list[str] = []
+        self._asked: PromptKind | None = None
+        """What the line so far was recognised to ask; a prompt's line ends only with its answer."""
+        self._in_menu = False
+
+    def feed(self, data: bytes) -> list[TranscriptEvent]:
+        """The events that these bytes complete; the empty bytes at the end finish the last line."""
+        events: list[TranscriptEvent] = []
+        text = self._decoder.decode(data, final=not data)
+        for piece, is_escape in self._scanner.feed(text):
+            if is_escape:
+                continue
+            if piece in "\r\n":
+                events += self._finish_line()
+            elif len(self._line) < MAX_LINE:
+                self._line.append(piece)
+        if not data:
+            events += self._finish_line()
+        else:
+            events += self._look_for_prompt("".join(self._line))
+        return events
+
+    def _look_for_prompt(self, line: str) -> list[TranscriptEvent]:
+        if self._asked or _ANSWERED.search(line):
+            return []
+        for pattern, kind in _PROMPTS:
+            if found := pattern.search(line):
+                self._asked = kind
+                self._in_menu = kind in {"method", "profile", "other"}
+                return [PromptShown(kind, found[0].strip(" ?›"))]
+        return []
+
+    def _finish_line(self) -> list[TranscriptEvent]:
+        line = "".join(self._line)
+        self._line.clear()
+        events = self._look_for_prompt(line)
+        asked, self._asked = self._asked, None
+        text = _SPINNER.sub("", line)
+        if not text.strip() or (text != line and not _ERROR.search(text)):
+            return events
+        if asked in {None, "enter"}:
+            events += self._content(line, text.rstrip())
+        return events
+
+    def _content(self, line: str, text: str) -> Iterator[TranscriptEvent]:
+        if self._in_menu and (item := _ITEM.match(line)):
+            yield MenuItemShown(item["label"].strip(), item["active"] is not None)
+            return
+        self._in_menu = False
+        yield LineShown(text)
+        for url in _URL.findall(text):
+            yield UrlShown(url.rstrip(".,;)"))
+        if code := _USER_CODE.search(text):
+            yield UserCodeShown(code["code"])
+        if port := _PORT.search(_URL.sub("", text)):
+            yield PortShown(int(port["port"]))
+        if error := _ERROR.search(text):
+            yield ErrorShown(error["text"])

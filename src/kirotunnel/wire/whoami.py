@@ -1,0 +1,52 @@
+"""Turn the answer of `kiro-cli whoami -f json` into an account."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from kirotunnel.events import Account, AccountType
+from kirotunnel.wire.terminal import one_line
+
+_TYPES: Final[dict[str, tuple[AccountType, str | None]]] = {
+    "BuilderId": ("builder-id", None),
+    "IamIdentityCenter": ("idc", None),
+    "Social": ("social", None),
+    "SocialGoogle": ("social", "Google"),  # the launcher's own spelling, still seen in 2.2x
+    "SocialGitHub": ("social", "GitHub"),
+    "ExternalIdP": ("external-idp", None),
+    "ApiKey": ("api-key", None),
+}
+
+
+def parse_whoami(output: str) -> Account | None:
+    """The account, or None where nobody is signed in or the output is not understood.
+
+    Only the first JSON value counts: for IAM Identity Center the plain text of the profile follows it, even with
+    `-f json` (seen in 2.21.0).
+    """
+    start = output.find("{")
+    if start < 0:
+        return None
+    try:
+        answer, _ = json.JSONDecoder().raw_decode(output, start)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict):
+        return None
+    kind = answer.get("accountType")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        return None
+    account_type, provider = _TYPES[kind]
+    return Account(
+        type=account_type,
+        provider=provider or _text(answer, "provider"),
+        email=_text(answer, "email"),
+        start_url=_text(answer, "startUrl"),
+        region=_text(answer, "region"),
+    )
+
+
+def _text(answer: dict[str, object], key: str) -> str | None:
+    value = answer.get(key)
+    return one_line(value, 200) or None if isinstance(value, str) else None
