@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from lab.own_network import enter_own_network
+
 pytest_plugins = ["lab.fixtures"]
 
 # Whatever changes what kirotunnel, ssh, a browser or an HTTP client does. CI's own variables and PATH stay.
@@ -18,6 +20,12 @@ _FOREIGN: Final = re.compile(
     r"|(https?|ftp|all|no)_proxy$",
     re.IGNORECASE,
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process that runs tests a network of its own; with xdist that is each worker."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        enter_own_network()
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,43 @@ class SettingsError(KirotunnelError):
     default_hint = "correct or remove that key; `kirotunnel login --help` lists the options"
 
 
+class SessionStoreError(SettingsError):
+    """What is kept of the sessions cannot be read."""
+
+    code = "KT103"
+    title = "Session store cannot be read"
+    explanation = (
+        "The file or keyring entry in which kirotunnel keeps this machine's sessions is damaged, belongs to somebody "
+        "else, or was written by a later version. It is left as it is: nothing in it is thrown away unasked."
+    )
+    default_hint = "move the file that the message names out of the way, and sign in again with `kirotunnel login`"
+
+
+class SessionNotSavedError(SettingsError):
+    """A session cannot be kept on this machine."""
+
+    code = "KT104"
+    title = "Session cannot be saved"
+    explanation = (
+        "kirotunnel keeps sessions in the system's keyring, or in a file that only you can read, and could write "
+        "neither: the directory is read-only, the disk is full, or it belongs to somebody else. This is tried before "
+        "the browser opens, so that no sign-in is made in vain."
+    )
+    default_hint = "make that directory writable for you, or name another one with XDG_DATA_HOME"
+
+
+class SessionStoreBusyError(SettingsError):
+    """Another process keeps the session store locked."""
+
+    code = "KT105"
+    title = "Session store is in use"
+    explanation = (
+        "Processes that renew or change a session take turns by a lock file. Another kirotunnel has held it for longer "
+        "than a renewal can take, or the keyring waits for somebody to unlock it."
+    )
+    default_hint = "look for a kirotunnel that hangs, end it, and run the command again"
+
+
 # --- KT2xx: the target -----------------------------------------------------------------------------------------------
 
 
@@ -381,6 +418,18 @@ class PortNotPermittedError(LocalPortError):
     default_hint = "a well-behaved CLI never asks for this; find out what runs on the target"
 
 
+class CallbackPortsBusyError(LocalPortError):
+    """No port of the fixed list is free on this machine."""
+
+    code = "KT503"
+    title = "No callback port is free"
+    explanation = (
+        "The sign-in page sends the browser back to one of ten fixed ports of this machine only, since it accepts no "
+        "others, and each of the ten is in use here."
+    )
+    default_hint = "end one of the processes that hold them, or sign in with `--flow device`, which needs no port"
+
+
 # --- KT6xx: the sign-in ----------------------------------------------------------------------------------------------
 
 
@@ -415,8 +464,9 @@ class TokenRequestError(OAuthError):
     code = "KT603"
     title = "Token request failed"
     explanation = (
-        "The browser part went well; the CLI then could not exchange the authorization code for a token. The target "
-        "needs to reach the sign-in service itself: proxy, DNS, clock and TLS certificates there are the usual causes."
+        "The browser part went well, but the authorization code could not be exchanged for a token. On a target, the "
+        "CLI needs to reach the sign-in service itself: proxy, DNS, clock and TLS certificates there are the usual "
+        "causes. Here, the service refused the code: each is good for one use within a few minutes."
     )
     default_hint = "check the target's own network and clock, then run the command again"
 
@@ -428,6 +478,31 @@ class DeviceCodeExpiredError(OAuthError):
     title = "Device code expired"
     explanation = "One-time codes live for a few minutes (RFC 8628 §3.2); nobody confirmed this one in that time."
     default_hint = "run the command again and confirm the code while it lives"
+
+
+class DiscoveryError(OAuthError):
+    """The identity provider's description of itself cannot be used."""
+
+    code = "KT605"
+    title = "Identity provider cannot be used"
+    explanation = (
+        "An identity provider describes itself at a well-known address (OpenID Connect Discovery, RFC 8414). There is "
+        "nothing at that address, or what is there names another issuer, lacks an endpoint, or has one that is no "
+        "https address. A description in another issuer's name is never used (RFC 8414 §3.3)."
+    )
+    default_hint = "compare --issuer, letter by letter, with the issuer that your identity provider's own page shows"
+
+
+class IdTokenError(OAuthError):
+    """The ID token does not prove what it should."""
+
+    code = "KT606"
+    title = "ID token not valid"
+    explanation = (
+        "The identity provider sent an ID token whose signature, issuer, audience, nonce or time does not hold (OpenID "
+        "Connect Core §3.1.3.7), so it does not prove who signed in. Clocks may be five minutes apart."
+    )
+    default_hint = "check this machine's clock; if it is right, show the message to your identity provider's administrator"
 
 
 class UrlRefusedError(OAuthError):
@@ -464,6 +539,112 @@ class UrlHostUnknownError(UrlRefusedError):
         "it refuses, since a hostile target could send you to a page of its own."
     )
     default_hint = "if you know the host as your sign-in page, allow it with --trust-url-host HOST"
+
+
+class ServiceUnreachableError(OAuthError):
+    """The sign-in service does not answer."""
+
+    code = "KT610"
+    title = "Sign-in service not reached"
+    explanation = (
+        "No usable answer came from the service after several attempts: no network, no such name, a proxy that is not "
+        "there, a connection that broke, or a service in trouble (status 5xx). A session that is kept stays kept."
+    )
+    default_hint = "check the network, and HTTPS_PROXY and NO_PROXY if you use a proxy, and run the command again"
+
+
+class CertificateError(ServiceUnreachableError):
+    """The service's certificate is not trusted."""
+
+    code = "KT611"
+    title = "Certificate not trusted"
+    explanation = (
+        "The TLS certificate that the service showed is not signed by an authority that this machine trusts, is for "
+        "another name, or has expired. Behind a company's inspecting proxy its authority must be among the system's. "
+        "The check cannot be turned off."
+    )
+    default_hint = "add your company's certificate authority to the system, or name its file with SSL_CERT_FILE"
+
+
+class ServiceReplyError(OAuthError):
+    """The service's answer cannot be understood."""
+
+    code = "KT612"
+    title = "Answer not understood"
+    explanation = (
+        "What came back is not the JSON that the sign-in service sends: an HTML page (a captive portal or a proxy), a "
+        "text that breaks off, one that is far too large, or one without the members that it must have."
+    )
+    default_hint = "open the service's address in a browser: a network that wants you to log in first shows it there"
+
+
+class SessionEndedError(OAuthError):
+    """The service refused to renew the session."""
+
+    code = "KT613"
+    title = "Session ended"
+    explanation = (
+        "The service no longer accepts the refresh token: it expired, was revoked, or was used by a copy of this "
+        "session. The session was removed here."
+    )
+    default_hint = "sign in again with `kirotunnel login`"
+
+
+class NobodySignedInError(OAuthError):
+    """There is no session on this machine."""
+
+    code = "KT614"
+    title = "Nobody is signed in here"
+    explanation = "There is no session of kirotunnel's own on this machine, or none of the method that was asked for."
+    default_hint = "sign in with `kirotunnel login`"
+
+
+class IssuerMismatchError(OAuthError):
+    """The answer of the sign-in comes from another issuer than the one that was asked."""
+
+    code = "KT615"
+    title = "Answer from another issuer"
+    explanation = (
+        "The browser came back with an answer whose `iss` is not the identity provider that was asked (RFC 9207), as "
+        "happens when one provider passes off another's answer as its own. Its code was not used."
+    )
+    default_hint = "run the command again; if it fails alike, show the message to your identity provider's administrator"
+
+
+class FlowUnavailableError(OAuthError):
+    """This way of signing in does not exist there."""
+
+    code = "KT616"
+    title = "Way of signing in not available"
+    explanation = (
+        "The combination of --method and --flow does not exist: an identity provider need not offer one-time codes, "
+        "and without --issuer and --client-id it is found through the portal, which needs a callback."
+    )
+    default_hint = "leave --flow out, or choose another --method"
+
+
+class ServiceRefusedError(OAuthError):
+    """The service refused a request of the sign-in."""
+
+    code = "KT617"
+    title = "Request refused"
+    explanation = (
+        "The sign-in service understood the request and refused it; the message has its words. For IAM Identity "
+        "Center a wrong start URL or region is the usual cause."
+    )
+    default_hint = "check --start-url, --region, --issuer and --client-id, whichever you gave"
+
+
+class WrongMethodError(OAuthError):
+    """Another way of signing in was chosen in the browser than was asked for."""
+
+    code = "KT618"
+    title = "Another method was chosen"
+    explanation = (
+        "--method names one way of signing in, and in the browser another one was chosen. Nobody was signed in, since "
+        "it would have been another account than the one that was asked for."
+    )
+    default_hint = "choose the same way in the browser, or leave --method out"
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -78,7 +77,7 @@ class CallbackListener:
             while (request := await connection.read_request()) is not None:
                 self.requests.append(request)
                 self._arrived.set()
-                await connection.respond(HTTPStatus.FOUND, (("Location", self.answer_with),), close=True)
+                await connection.respond(302, (("Location", self.answer_with),), close=True)
                 if not connection.reusable:
                     return
                 connection.next_cycle()

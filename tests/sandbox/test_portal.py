@@ -390,6 +390,7 @@ async def test_an_expired_device_code_is_refused_to_the_client_and_to_the_person
     assert await device.poll() == {"status": "expired_token"}
     report = await sign_in(device.codes["verificationUriComplete"], method="github")
     assert not report.decided
+    assert report.problem == f"{device.services.public_url}/account/device/confirm refused with 400"
 
 
 async def test_an_unknown_device_code_is_an_invalid_token(device: Device) -> None:

@@ -1,6 +1,6 @@
 """The robot does what a person at a browser does, says what it did, and goes nowhere else."""
 
-import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -37,7 +37,7 @@ async def test_the_report_reads_like_what_a_person_did() -> None:
     assert report.decided
     assert report.callback_status == 302
     assert report.outcome == "signed-in"
-    base = services.public_url if listener.port == 0 else final.partition("/signin")[0]
+    base = final.partition("/signin")[0]
     assert report.steps == (
         f"page {base}/signin: Sign in to Kiro",
         "pressed «Your organization»",
@@ -53,10 +53,12 @@ async def test_the_report_reads_like_what_a_person_did() -> None:
 
 
 async def test_no_step_holds_a_code_or_a_state() -> None:
-    async with SignInServices() as services:
-        async with CallbackListener.open(f"{services.public_url}/signin?auth_status=success") as listener:
-            url = portal_url(services.public_url, f"http://localhost:{listener.port}", Pkce(), state="s3cr3tst8")
-            report = await sign_in(url, method="google")
+    async with (
+        SignInServices() as services,
+        CallbackListener.open(f"{services.public_url}/signin?auth_status=success") as listener,
+    ):
+        url = portal_url(services.public_url, f"http://localhost:{listener.port}", Pkce(), state="s3cr3tst8")
+        report = await sign_in(url, method="google")
     told = " ".join(report.steps)
     assert listener.answer["code"] not in told
     assert "s3cr3tst8" not in told
@@ -77,20 +79,19 @@ async def test_a_callback_that_nobody_answers_is_a_problem() -> None:
 async def test_a_last_page_that_is_gone_is_no_problem() -> None:
     async with CallbackListener.open("/") as closed:
         gone = closed.port
-    async with SignInServices() as services:
-        async with CallbackListener.open(f"http://127.0.0.1:{gone}/index.html") as listener:
-            redirect_uri = f"http://localhost:{listener.port}"
-            report = await sign_in(portal_url(services.public_url, redirect_uri, Pkce()), method="github")
+    async with SignInServices() as services, CallbackListener.open(f"http://127.0.0.1:{gone}/index.html") as listener:
+        redirect_uri = f"http://localhost:{listener.port}"
+        report = await sign_in(portal_url(services.public_url, redirect_uri, Pkce()), method="github")
     assert report.ok
     assert report.problem is None
     assert report.steps[-1].startswith(f"http://127.0.0.1:{gone}/index.html: no answer")
 
 
 async def test_a_redirect_to_a_real_site_is_not_followed() -> None:
-    async with SignInServices() as services:
-        async with CallbackListener.open("https://app.kiro.dev/signin?auth_status=success") as listener:
-            redirect_uri = f"http://localhost:{listener.port}"
-            report = await sign_in(portal_url(services.public_url, redirect_uri, Pkce()), method="github")
+    elsewhere = "https://app.kiro.dev/signin?auth_status=success"
+    async with SignInServices() as services, CallbackListener.open(elsewhere) as listener:
+        redirect_uri = f"http://localhost:{listener.port}"
+        report = await sign_in(portal_url(services.public_url, redirect_uri, Pkce()), method="github")
     assert report.ok
     assert report.steps[-1] == "not followed: https://app.kiro.dev/signin"
 
@@ -126,15 +127,9 @@ async def test_a_page_with_nothing_to_press_is_a_problem() -> None:
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_only_so_long() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    report = await sign_in(f"http://127.0.0.1:{port}/", method="google", patience_s=0.05)
-    server.close()
-    await server.wait_closed()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        report = await sign_in(f"http://127.0.0.1:{port}/", method="google", patience_s=0.05)
     assert report.problem == "the sign-in took too long"
 
 

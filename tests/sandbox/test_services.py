@@ -27,7 +27,7 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
     finally:
         if running.returncode is None:
             running.kill()
-        await running.communicate()
+        await running.communicate(b"")
 
 
 async def test_the_process_says_where_the_services_are_and_ends_with_its_input() -> None:
@@ -40,7 +40,7 @@ async def test_the_process_says_where_the_services_are_and_ends_with_its_input()
         async with http_client() as http:
             for base in where["origins"]:
                 assert (await http.get(base)).status_code == 200
-        output, errors = await asyncio.wait_for(running.communicate(), 30)
+        output, errors = await asyncio.wait_for(running.communicate(b""), 30)
         assert (output, errors, running.returncode) == (b"", b"", 0)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -16,7 +17,7 @@ def hello(request: Request) -> Response:
 
 
 def broken(request: Request) -> Response:
-    raise LookupError("a bug")
+    raise LookupError("a detail")
 
 
 ROUTES = [
@@ -39,10 +40,9 @@ async def test_the_port_is_free_again_and_silent_connections_are_closed() -> Non
     async with WebServer() as web:
         reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
         port = web.port
-    with pytest.raises(ConnectionError):
-        # Aborted, or ended: either way there is nothing more to come.
-        if await reader.read() == b"":
-            raise ConnectionAbortedError
+    # Aborted, or ended: either way there is nothing more to come.
+    with suppress(ConnectionError):
+        assert await reader.read() == b""
     writer.close()
     socket.create_server(("127.0.0.1", port)).close()
     with pytest.raises(RuntimeError):
@@ -101,7 +101,7 @@ async def test_a_bug_in_a_handler_is_an_answer_and_a_log_entry(caplog: pytest.Lo
         web.add_routes(ROUTES)
         answer = await http.get(f"{origin('127.0.0.1', web.port)}/broken?code=secret")
         assert answer.status_code == 500
-        assert "a bug" not in answer.text
+        assert "a detail" not in answer.text
         assert "the handler of GET /broken failed" in caplog.text
         assert "secret" not in caplog.text
 

@@ -84,12 +84,12 @@ def ssh_options_of(chosen: dict[str, Any]) -> SSHOptions:
     from kirotunnel.ssh.config import SSHOptions
 
     return SSHOptions(
-        port=chosen["port"],
-        user=chosen["user"],
-        identity_files=tuple(chosen["identity_file"]),
+        port=chosen["ssh_port"],
+        user=chosen["ssh_user"],
+        identity_files=tuple(chosen["identity_files"]),
         jump=chosen["jump"],
         config_file=chosen["ssh_config"],
-        options=tuple(chosen["option"]),
+        options=tuple(chosen["ssh_options"]),
     )
 
 

@@ -20,14 +20,12 @@ def ssh_options(function: F) -> F:
     """-p -l -i -J -F -o, as ssh has them."""
     for option in reversed(
         [
-            click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="SSH port of the host."),
-            click.option("-l", "--user", metavar="USER", help="User to log in as."),
-            click.option("-i", "--identity-file", multiple=True, metavar="FILE", help="Private key; repeatable."),
-            click.option("-J", "--jump", metavar="JUMP", help="Jump hosts, as for ssh."),
-            click.option(
-                "-F", "--config", "ssh_config", metavar="FILE", help="SSH config file."
-            ),
-            click.option("-o", "--option", multiple=True, metavar="KEY=VALUE", help="SSH option; repeatable."),
+            click.option("-p", "ssh_port", type=click.IntRange(1, 65535), metavar="PORT", help="SSH port of the host."),
+            click.option("-l", "ssh_user", metavar="USER", help="User to log in as."),
+            click.option("-i", "identity_files", multiple=True, metavar="FILE", help="Private key; repeatable."),
+            click.option("-J", "jump", metavar="JUMP", help="Jump hosts, as for ssh."),
+            click.option("-F", "ssh_config", metavar="FILE", help="SSH config file."),
+            click.option("-o", "ssh_options", multiple=True, metavar="KEY=VALUE", help="SSH option; repeatable."),
         ]
     ):
         function = option(function)
@@ -51,9 +49,7 @@ def browser_options(function: F) -> F:
     """--browser, --no-browser."""
     for option in reversed(
         [
-            click.option(
-                "--browser", metavar="COMMAND", help="Browser [default: $BROWSER, else the system's]."
-            ),
+            click.option("--browser", metavar="COMMAND", help="Browser [default: $BROWSER, else the system's]."),
             click.option("--no-browser", is_flag=True, help="Only print the address."),
         ]
     ):
@@ -81,27 +77,29 @@ def option_names() -> set[str]:
         for parameter in command.params if command else []:
             if isinstance(parameter, click.Option):
                 names.add(long_name(parameter))
-    return names - {"help", "version", "json", "verbose", "quiet", "dry-run", "force"}
+    return names - {"", "help", "version", "json", "verbose", "quiet", "dry-run", "force"}
 
 
 def long_name(option: click.Option) -> str:
-    """`trust-url-host` of `--trust-url-host`."""
-    return next((text.removeprefix("--") for text in option.opts if text.startswith("--")), option.name or "")
+    """`trust-url-host` of `--trust-url-host`; empty for the options that ssh has, whose place is the SSH config."""
+    return next((text.removeprefix("--") for text in option.opts if text.startswith("--")), "")
 
 
 def fill_from_settings(ctx: click.Context, target: str | None) -> None:
     """Put the values of environment and file where the command line has none. Raises SettingsError."""
-    settings = read_settings(config_file(), os.environ, option_names())
+    names = option_names()
+    settings = read_settings(config_file(), os.environ, names)
     for parameter in ctx.command.params:
         if not isinstance(parameter, click.Option) or parameter.name is None:
             continue
-        if ctx.get_parameter_source(parameter.name) is ParameterSource.DEFAULT:
+        is_default = ctx.get_parameter_source(parameter.name) is ParameterSource.DEFAULT
+        if is_default and long_name(parameter) in names:
             _fill_one(ctx, parameter, parameter.name, settings, target)
 
 
 def _fill_one(ctx: click.Context, option: click.Option, name: str, settings: Settings, target: str | None) -> None:
     setting = settings.find(long_name(option), target)
-    if setting is None or long_name(option) not in option_names():
+    if setting is None:
         return
     value = setting.value
     if option.multiple and isinstance(value, str):

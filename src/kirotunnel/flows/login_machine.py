@@ -424,18 +424,14 @@ class LoginMachine:
             if plan.interactive:
                 return []
             return self._fail(
-                PromptUnansweredError(
-                    f"{plan.cli} on {plan.host} asks how to sign in ({offered}); give --method"
-                )
+                PromptUnansweredError(f"{plan.cli} on {plan.host} asks how to sign in ({offered}); give --method")
             )
         wanted = next(
             (i for pattern in login.menu_labels for i, label in enumerate(labels) if re.search(pattern, label)), None
         )
         if wanted is None:
             return self._fail(
-                LoginRefusedError(
-                    f"{plan.cli} on {plan.host} offers no {plan.method} sign-in here, only: {offered}"
-                )
+                LoginRefusedError(f"{plan.cli} on {plan.host} offers no {plan.method} sign-in here, only: {offered}")
             )
         active = next((i for i, item in enumerate(self._menu) if item.active), 0)
         return self._answer(kind, ("j" if wanted > active else "k") * abs(wanted - active) + "\r")

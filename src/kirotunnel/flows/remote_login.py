@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
@@ -27,14 +27,14 @@ from kirotunnel.flows import login_steps as m
 from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method
+from kirotunnel.flows.reach import reach
 from kirotunnel.local.relay import Relay, Route
 from kirotunnel.profiles.profile import Profile, load_profile
 from kirotunnel.redaction import Secret
-from kirotunnel.ssh.config import Endpoint, SSHOptions, resolve_endpoint
-from kirotunnel.ssh.connection import SSHSession, connect
+from kirotunnel.ssh.config import SSHOptions
+from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell, runner
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
-from kirotunnel.targets.target import parse_target
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
 from kirotunnel.wire.terminal import SafeTerminal
@@ -79,35 +79,23 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     deadline = loop.time() + options.timeout_s
     try:
         async with asyncio.timeout_at(deadline) as timer:
-            async with _connected(options, environment) as (session, endpoint):
-                profile = load_profile("kiro-cli")
-                async with _Login(options, environment, session, endpoint, profile) as run:
-                    facts = await run.look_around()
-                    timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
-                    return await run.run(facts, deadline)
+            async with (
+                reach(options.target, options.ssh, environment) as session,
+                _Login(options, environment, session, load_profile("kiro-cli")) as run,
+            ):
+                facts = await run.look_around()
+                timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
+                return await run.run(facts, deadline)
     except TimeoutError as exc:
         raise LoginTimedOutError(
             f"the sign-in on {options.target} took too long: {options.target} was not reached"
         ) from exc
 
 
-@contextlib.asynccontextmanager
-async def _connected(options: LoginOptions, environment: Environment) -> AsyncIterator[tuple[SSHSession, Endpoint]]:
-    conversation = environment.conversation
-    endpoint = await resolve_endpoint(parse_target(options.target).destination, options.ssh)
-    via = tuple(hop.describe() for hop in endpoint.jumps) or (("ProxyCommand",) if endpoint.proxy_command else ())
-    conversation.event(ev.Connecting(host=endpoint.host, port=endpoint.port, user=endpoint.user, via=via))
-    async with connect(endpoint, environment.prompts, conversation.tell) as session:
-        conversation.event(ev.Connected(host_key=session.host_key, server=session.server))
-        yield session, endpoint
-
-
 class _Login:
     """One login under way: what the machine decides is done here, and what happens is told to it."""
 
-    def __init__(
-        self, options: LoginOptions, environment: Environment, session: SSHSession, endpoint: Endpoint, profile: Profile
-    ) -> None:
+    def __init__(self, options: LoginOptions, environment: Environment, session: SSHSession, profile: Profile) -> None:
         self._options = options
         self._environment = environment
         self._conversation = environment.conversation

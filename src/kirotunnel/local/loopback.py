@@ -80,7 +80,7 @@ class PortInUseError(LocalPortError):
 
     def __init__(self, port: int, where: str, holders: list[PortHolder]) -> None:
         by = " and ".join(dict.fromkeys(holder.describe() for holder in holders)) or "another process"
-        pids = " ".join(str(holder.pid) for holder in holders if holder.pid)
+        pids = " ".join(dict.fromkeys(str(holder.pid) for holder in holders if holder.pid))
         hint = f"end {by} (`kill {pids}`), and run the command again" if pids else None
         super().__init__(f"local address {where} is already in use by {by}", hint)
         self.port = port

@@ -1,6 +1,50 @@
 """A stand-in for the closed `kiro-cli` binary: it signs in as the observed releases do. For the demo and for tests.
 
-(This docstring is written last.)
+It is not Kiro's program and shares no code with it. It was built from observed behaviour: what the public sources of
+one of Kiro's two binaries say, what users reported of the other, and what was measured. One file, standard library
+only, any Python from 3.9 on, so that it can be copied to a remote machine: `python3 kiro_cli.py login`.
+
+What it reproduces:
+  - `login`, `logout`, `whoami`, `profile` and `--version`, with their output, terminal prompts and exit statuses
+  - the portal login with its second leg for Builder ID, IAM Identity Center and external identity providers
+  - the callback listeners: ports, paths, answers, budgets of connections, keep-alive, timeouts, one-shot state check
+  - the opener: waited for until both of its pipes have ended (Kiro#9964)
+  - the remote login of each era, by device code or by a port that the person forwards
+  - what it takes for a remote machine, refreshing of expired tokens, Ctrl-C
+
+What it does not:
+  - anything but signing in; every profile that it lists is invented, and no API is asked who is signed in
+  - the SQLite database, the keychain of macOS, telemetry; the state is `kiro-cli/standin.json` of the data directory
+  - the first-run settings, the delays of the real one, macOS's and Windows' ways to open a browser
+Where the two binaries differ and the launcher was not seen: from 1.26 on it is given the listeners of `kiro-cli-chat`;
+the lines around the forwarded port (1.24 to 2.0) are invented but for the URL's own.
+
+The environment of the real one: SSH_CLIENT, SSH_CONNECTION, SSH_TTY, Q_FAKE_IS_REMOTE, KIRO_FAKE_IS_REMOTE,
+KIRO_API_KEY, KIRO_AUTH_PORTAL_URL, AWS_ENDPOINT_URL_SSO_OIDC, XDG_DATA_HOME, PATH, NO_COLOR, TERM.
+
+Its own environment:
+  KIRO_STANDIN_VERSION             release to imitate (2.10.0); 1.24 and 2.1 begin new eras
+  KIRO_STANDIN_BINARY              `launcher` (kiro-cli) or `chat` (kiro-cli-chat): their words and ports differ
+  KIROTUNNEL_AUTH_SERVICE_URL      Kiro's own auth service, for Google and GitHub
+  KIRO_STANDIN_SSO_AUTHORIZE_BASE  where a browser reaches AWS's service, if by another address than this machine
+  KIRO_STANDIN_PROFILES            JSON list of [name, ARN]: the profiles of an organisation
+  KIRO_STANDIN_EMAIL               e-mail address of whoami; else what a token's answer calls `email`
+  KIRO_STANDIN_LOOPBACK            directory that stands for 127.0.0.1, see `Loopback`
+  KIRO_STANDIN_OSRELEASE           file to read instead of /proc/sys/kernel/osrelease
+  KIRO_STANDIN_TIMEOUT_SCALE       factor of the callback timeouts (600, 180 and 600 seconds)
+  KIRO_STANDIN_LOG                 file for one JSON object per event: bound, opener, opener_done, accepted, request,
+                                   callback_ok, state_mismatch, signed_in, exit. It holds codes and states
+  KIRO_STANDIN_FAULT               one of these:
+    die-before-open die-after-open die-after-callback    ends with status 70, in silence
+    no-answer        closes the connection of a callback without an answer, and goes on
+    never-accept     listens, but accepts nothing until its time is over
+    slow-whoami      whoami takes five seconds more
+    whoami-fails     whoami ends with an error
+    garbage-output   prints bytes that are no text, and terminal escapes
+    endless-output   prints without an end and without a newline
+    huge-url bad-scheme private-host unknown-host        opens such a URL instead of the portal's
+    many-opens       calls the opener a hundred times
+    not-listening    names a port in its URL that it does not listen on
 """
 
 from __future__ import annotations
@@ -29,6 +73,9 @@ AUTH_SERVICE_URL: Final = "https://prod.us-east-1.auth.desktop.kiro.dev"
 BUILDER_ID_START_URL: Final = "https://view.awsapps.com/start"
 BUILDER_ID_REGION: Final = "us-east-1"
 SCOPES: Final = ("codewhisperer:completions", "codewhisperer:analysis", "codewhisperer:conversations")
+KIRO_CLIENT_ID: Final = "Kiro-CLI"
+SOCIAL_PROFILE_ARN: Final = "arn:aws:codewhisperer:us-east-1:699475941385:profile/EHGA3GRVQMUK"
+"""The profile of everybody who is told none."""
 DEVICE_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 EXPIRY_SLACK: Final = 60
 """Seconds by which a token counts as expired before it is."""
@@ -37,6 +84,8 @@ EXPIRY_SLACK: Final = 60
 PORTS: Final = (3128, 4649, 6588, 8008, 9091, 49153, 50153, 51153, 52153, 53153)
 OLD_LAUNCHER_PORTS: Final = (49153, 50153, 51153, 52153, 53153, 4649, 6588, 9091, 8008, 3128)
 
+HIDE_CURSOR: Final = "\x1b[?25l"
+SHOW_CURSOR: Final = "\x1b[?25h"
 ERASE_LINE: Final = "\x1b[2K"
 _SGR: Final = re.compile(r"\x1b\[[0-9;]*[mK]")
 
@@ -79,6 +128,10 @@ class Edition(NamedTuple):
 
 class CliError(Exception):
     """Ends the command with `error: <message>` on stderr and status 1."""
+
+
+class PanicError(Exception):
+    """Nobody reads the output any more, and Rust's println! panics."""
 
 
 class UsageError(Exception):
@@ -152,20 +205,22 @@ class Console:
         if not os.isatty(2):
             raise CliError("Failed to choose")
         theme = Theme(self._edition)
-        self.err(f"\x1b[?25l{theme.prompt(prompt)}")
+        self.err(f"{HIDE_CURSOR}{theme.prompt(prompt)}")
+        chosen = self._pick(theme, items)
+        self._erase(len(items) + 1)
+        answer = "" if chosen is None else f"{theme.answer(prompt, items[chosen])}\n"
+        self.err(f"{answer}{SHOW_CURSOR}", end="")
+        return chosen
+
+    def _pick(self, theme: Theme, items: Sequence[str]) -> int | None:
         active, keyboard = 0, Keyboard()
-        try:
-            while True:
-                self.err("".join(f"{theme.item(item, number == active)}\n" for number, item in enumerate(items)), end="")
-                key = keyboard.read()
-                if key in Keyboard.DONE:
-                    return active if key in ("enter", " ") else None
-                active = (active + Keyboard.STEPS.get(key, 0)) % len(items)
-                self._move_up(len(items))
-        finally:
-            self._move_up(len(items) + 1)
-            chosen = f"{theme.answer(prompt, items[active])}\n" if key in ("enter", " ") else ""
-            self.err(f"{chosen}\x1b[?25h", end="")
+        while True:
+            self.err("".join(f"{theme.item(item, active=item is items[active])}\n" for item in items), end="")
+            key = keyboard.read()
+            if key in Keyboard.DONE:
+                return active if key in ("enter", " ") else None
+            active = (active + Keyboard.STEPS.get(key, 0)) % len(items)
+            self._erase(len(items))
 
     def ask(self, prompt: str, initial: str) -> str:
         """A line of text, which begins as `initial`. Without a terminal at stdout it is empty, whatever it began as."""
@@ -187,14 +242,17 @@ class Console:
         self.err(f"\r{ERASE_LINE}{theme.answer(prompt, text)}")
         return text
 
-    def _move_up(self, lines: int) -> None:
+    def _erase(self, lines: int) -> None:
         """Erase these many lines, and stand where the first of them was."""
         self.err(f"\x1b[{lines}A" + f"\r{ERASE_LINE}\x1b[1B" * lines + f"\x1b[{lines}A", end="")
 
     def _write(self, fd: int, text: str) -> None:
         data = (text if self._coloured[fd] else _SGR.sub("", text)).encode()
-        while data:
-            data = data[os.write(fd, data) :]
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        except OSError as exc:
+            raise PanicError(f"failed printing: {exc.strerror}") from exc
 
 
 def paint(text: str, code: str) -> str:
@@ -212,7 +270,7 @@ class Theme:
         """The question. The chat binary has blanked the signs around it."""
         return f"{paint('?', '35')} {paint(text, '1')} {paint('›', '90')}" if self._is_launcher else f" {text} "
 
-    def item(self, text: str, active: bool) -> str:
+    def item(self, text: str, *, active: bool) -> str:
         """A row of a menu."""
         if not active:
             return f"  {text}"
@@ -286,7 +344,7 @@ class Spinner:
         self._thread = threading.Thread(target=self._spin, daemon=True)
 
     def __enter__(self) -> Spinner:
-        self._console.out("\x1b[?25l", end="")
+        self._console.out(HIDE_CURSOR, end="")
         self._thread.start()
         return self
 
@@ -310,12 +368,12 @@ class Spinner:
     def _end(self) -> None:
         self._stopped.set()
         self._thread.join()
-        self._console.out(f"\r{self.FRAMES[0]}{self._text}\x1b[?25h", end="")
+        self._console.out(f"\r{self.FRAMES[0]}{self._text}{SHOW_CURSOR}", end="")
 
     def _spin(self) -> None:
         number = 0
         # Without a reader the real one goes on silently: its thread is lost, not the login.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(PanicError):
             while not self._stopped.is_set():
                 self._console.out(f"\r{self.FRAMES[number % len(self.FRAMES)]}{self._text}", end="")
                 number += 1
@@ -494,18 +552,22 @@ class CallbackServer:
         import select
 
         try:
-            for number in range(1, self._rules.budget + 1):
-                if woken in select.select([self._listener.socket, woken], [], [])[0]:
-                    break
-                connection, _ = self._listener.socket.accept()
-                self._tools.log.write("accepted", leg=self._rules.leg, n=number)
-                with self._changed:
-                    self._senders += 1
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            with contextlib.suppress(OSError):
+                for number in range(1, self._rules.budget + 1):
+                    if woken in select.select([self._listener.socket, woken], [], [])[0]:
+                        break
+                    connection, _ = self._listener.socket.accept()
+                    self._tools.log.write("accepted", leg=self._rules.leg, n=number)
+                    self._join()
+                    threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
         finally:
             self._listener.close()
             woken.close()
             self._leave()
+
+    def _join(self) -> None:
+        with self._changed:
+            self._senders += 1
 
     def _leave(self) -> None:
         with self._changed:
@@ -742,6 +804,8 @@ class Store:
 # --- The tools of a command -------------------------------------------------------------------------------------------
 
 
+PANICKED: Final = 101
+"""The exit status of a Rust program that has panicked."""
 CRASHED: Final = 70
 """The exit status of the faults that end the program."""
 
@@ -809,8 +873,10 @@ class Tools:
     def exit_on_interrupt(self) -> Iterator[None]:
         """Exit with 1 on Ctrl-C, for as long as this is entered; else it kills, and the cursor stays hidden."""
         self._interrupt_exits = True
-        yield
-        self._interrupt_exits = False
+        try:
+            yield
+        finally:
+            self._interrupt_exits = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._interrupt_exits:
@@ -855,11 +921,14 @@ def in_wsl(environ: Mapping[str, str]) -> bool:
 
 
 def is_remote(tools: Tools) -> bool:
-    """Whether the login takes itself for one on a remote machine. Empty variables count, too."""
+    """Whether the login takes itself for one on a remote machine. Empty variables count; containers are not noticed."""
+    environ, edition = tools.environ, tools.edition
     names = ["SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "Q_FAKE_IS_REMOTE"]
-    if not tools.edition.is_launcher or tools.edition.since(1, 24):
+    first_launcher = edition.is_launcher and edition.era == 1
+    if not first_launcher:
         names.append("KIRO_FAKE_IS_REMOTE")
-    return any(name in tools.environ for name in names) or in_wsl(tools.environ)
+    in_cloudshell = first_launcher and environ.get("AWS_EXECUTION_ENV", "").strip().lower() == "cloudshell"
+    return in_cloudshell or any(name in environ for name in names) or in_wsl(environ)
 
 
 # --- Leg 1: the portal ------------------------------------------------------------------------------------------------
@@ -879,9 +948,6 @@ class PortalLogin(NamedTuple):
         """Bind the callback port; CliError where all ten are in use."""
         listener = tools.listen("portal", tools.edition.ports)
         if listener is None:
-            if tools.edition.is_launcher:
-                tools.console.err("Failed to initialize auth portal.")
-                tools.console.err("Please try again with: kiro-cli login --use-device-flow")
             raise CliError("OAuth error: All callback ports are in use. Please close some applications and try again.")
         pkce = Pkce.new()
         query = (
@@ -1040,33 +1106,85 @@ def exchange_social_code(tools: Tools, login: PortalLogin, callback: Callback) -
     provider = callback.params["login_option"]
     if "code" not in callback.params:
         raise CliError("No code received on redirect")
+    # The path is the callback's, and the login option stands there, too; the code is bound to exactly this (Kiro#6113).
     redirect_uri = f"http://localhost:{login.listener.port}{callback.path}?login_option={percent_encode(provider)}"
     fields = {"code": callback.params["code"], "code_verifier": login.pkce.verifier, "redirect_uri": redirect_uri}
-    try:
-        answer = post_json(f"{auth_service(tools)}/oauth/token", fields)
-    except TransportError as exc:
-        raise CliError(str(exc)) from exc
+    answer = call_auth_service(tools, "/oauth/token", fields)
     if not answer.is_good:
         if tools.edition.is_launcher:
             raise CliError(f"OAuth error: Token exchange failed: HTTP {answer.status} - {answer.text}")
         raise CliError(f"Authentication failed: Token exchange failed: {answer.text}")
-    store_social_token(tools, provider, answer.json())
+    tools.keep_token(SOCIAL_TOKEN, social_token(tools, provider, answer.json()))
     return provider
 
 
-def store_social_token(tools: Tools, provider: str, answer: Mapping[str, Any]) -> None:
-    """Keep what the auth service answered; CliError where it names no profile (1.28.3)."""
+def call_auth_service(tools: Tools, path: str, fields: Mapping[str, object]) -> Answer:
+    """Make one call; CliError where no answer comes."""
+    try:
+        return post_json(f"{auth_service(tools)}{path}", fields)
+    except TransportError as exc:
+        raise CliError(str(exc)) from exc
+
+
+def social_token(tools: Tools, provider: str, answer: Mapping[str, Any]) -> dict[str, object]:
+    """The token that the auth service answered; CliError where it names no profile (1.28.3)."""
     if not answer.get("profileArn") and tools.edition.since(1, 28, 3):
         raise CliError("Social login failed: no profile ARN returned by the auth service")
-    token = {
+    return {
         "access_token": answer.get("accessToken"),
-        "expires_at": time.time() + float(answer.get("expiresIn") or 3600),
+        "expires_at": expiry(answer.get("expiresIn")),
         "refresh_token": answer.get("refreshToken"),
         "provider": provider,
         "profile_arn": answer.get("profileArn"),
         "email": answer.get("email"),
     }
-    tools.keep_token(SOCIAL_TOKEN, token)
+
+
+def expiry(seconds: object) -> float:
+    """When a token expires that lives for these many seconds, a number or a text with one; an hour is supposed."""
+    try:
+        return time.time() + float(str(seconds))
+    except ValueError:
+        return time.time() + 3600
+
+
+def sign_in_by_kiro_device(tools: Tools, provider: str) -> None:
+    """Kiro's own device flow for Google and GitHub (2.1): no port, and the first bad answer ends it."""
+    console, name = tools.console, PROVIDERS[provider]
+    fields = {"clientId": KIRO_CLIENT_ID, "loginProvider": {"github": "Github"}.get(provider, name)}
+    answer = call_auth_service(tools, "/oauth/device/authorization", fields)
+    if not answer.is_good:
+        raise CliError(f"Authentication failed: Device authorization failed: HTTP {answer.status} - {answer.text}")
+    device = answer.json()
+    console.out()
+    console.out(f"To sign in with {name}, visit:")
+    console.out(f"  {console.emphasis(str(device.get('verificationUriComplete')))}")
+    console.out()
+    console.out(f"And confirm the code: {console.emphasis(str(device.get('userCode')))}")
+    console.out()
+    with tools.exit_on_interrupt(), console.spinner(" Waiting for authorization...") as spinner:
+        token = _poll_kiro_device(tools, device)
+        tools.keep_token(SOCIAL_TOKEN, social_token(tools, provider, token))
+        spinner.stop_with_message(f"Signed in with {name}")
+
+
+def _poll_kiro_device(tools: Tools, device: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer that holds the tokens; CliError where it does not come."""
+    deadline = time.monotonic() + float(device.get("expiresInMilliseconds") or 300_000) / 1000
+    interval = max(float(device.get("intervalInMilliseconds") or 0), 1000) / 1000
+    fields = {"deviceCode": device.get("deviceCode"), "clientId": KIRO_CLIENT_ID}
+    status = "authorization_pending"
+    while status == "authorization_pending" and time.monotonic() < deadline:
+        time.sleep(interval)
+        answer = call_auth_service(tools, "/oauth/device/poll", fields)
+        if not answer.is_good:
+            raise CliError(f"Device flow error: HTTP {answer.status}: {answer.text}")
+        status = str(answer.json().get("status"))
+        if status == "authorized":
+            return {"profileArn": SOCIAL_PROFILE_ARN, "expiresIn": 3600, **answer.json()}
+    if status in ("authorization_pending", "expired_token"):
+        raise CliError("Device code expired. Please try again.")
+    raise CliError(f"Device flow error: {status}")
 
 
 # --- Builder ID and IAM Identity Center -------------------------------------------------------------------------------
@@ -1127,12 +1245,12 @@ class SsoClient:
         start_url = self._start_url or BUILDER_ID_START_URL
         return self.call("/device_authorization", {**_secrets(registration), "startUrl": start_url}).json()
 
-    def create_token(self, registration: Mapping[str, Any], grant: Mapping[str, str]) -> None:
-        """Get a token for a grant, and keep it. PendingError where a device code is not confirmed yet."""
+    def create_token(self, registration: Mapping[str, Any], grant: Mapping[str, object]) -> dict[str, object]:
+        """A token for a grant; PendingError where a device code is not confirmed yet."""
         answer = self.call("/token", {**_secrets(registration), **grant}).json()
-        token = {
+        return {
             "access_token": answer.get("accessToken"),
-            "expires_at": time.time() + float(answer.get("expiresIn") or 3600),
+            "expires_at": expiry(answer.get("expiresIn")),
             "refresh_token": answer.get("refreshToken"),
             "region": self._region,
             "start_url": self._start_url,
@@ -1140,10 +1258,13 @@ class SsoClient:
             "scopes": list(SCOPES),
             "email": answer.get("email"),
         }
-        self._tools.keep_token(SSO_TOKEN, token)
 
     def call(self, path: str, fields: Mapping[str, object]) -> Answer:
         """Make one call; CliError in the words of the binary where it fails."""
+        if not self._region:
+            # What an unanswered prompt leads to (Kiro#6120); the later words are those of 2.22.
+            late = self._tools.edition.since(2, 22)
+            raise CliError("invalid value for field: region" if late else "dispatch failure")
         for attempt in range(1, self.ATTEMPTS + 1):
             with contextlib.suppress(TransportError):
                 answer = post_json(f"{self._endpoint}{path}", fields)
@@ -1155,13 +1276,13 @@ class SsoClient:
                 time.sleep(0.1 * 2**attempt)
         raise CliError("dispatch failure")
 
-    def _service_error(self, answer: Answer) -> CliError:
+    def _service_error(self, answer: Answer) -> ServiceError:
         shape = (answer.headers.get("x-amzn-errortype") or "").partition(":")[0]
         if shape == "AuthorizationPendingException":
-            return PendingError()
+            return PendingError(shape, "Nobody has confirmed the device code yet")
         described = answer.json().get("error_description")
         message = f"{shape}: {described}" if described else shape
-        return CliError("service error" if self._tools.edition.is_launcher else message or "service error")
+        return ServiceError(shape, "service error" if self._tools.edition.is_launcher else message or "service error")
 
     def _client_name(self) -> str:
         early = self._tools.edition.is_launcher and not self._tools.edition.since(1, 24)
@@ -1177,7 +1298,15 @@ class SsoClient:
         return same and float(kept.get("client_secret_expires_at") or 0) > time.time() + EXPIRY_SLACK
 
 
-class PendingError(CliError):
+class ServiceError(CliError):
+    """The service answered, with an error."""
+
+    def __init__(self, shape: str, message: str) -> None:
+        super().__init__(message)
+        self.shape = shape
+
+
+class PendingError(ServiceError):
     """Nobody has confirmed the device code yet."""
 
 
@@ -1225,7 +1354,8 @@ def sign_in_by_sso(tools: Tools, start_url: str, region: str) -> None:
     with tools.exit_on_interrupt(), tools.console.spinner(" Logging in...") as spinner:
         code = wait_for_code(tools, listener, sso_rules(tools), pkce.state)
         grant = {"grantType": "authorization_code", "code": code, "codeVerifier": pkce.verifier}
-        client.create_token(registration, {**grant, "redirectUri": redirect_uri})
+        token = client.create_token(registration, {**grant, "redirectUri": redirect_uri})
+        tools.keep_token(SSO_TOKEN, token)
         spinner.stop_with_message("Device authorized" if tools.edition.is_launcher else "Logged in")
 
 
@@ -1241,19 +1371,23 @@ def sign_in_by_device(tools: Tools, start_url: str | None, region: str | None) -
     console.out()
     _show_device_url(tools, str(device.get("verificationUriComplete")))
     with tools.exit_on_interrupt(), console.spinner(" Logging in...") as spinner:
-        grant = {"grantType": DEVICE_CODE_GRANT, "deviceCode": str(device.get("deviceCode"))}
-        while True:
-            time.sleep(float(device.get("interval") or 1))
-            try:
-                client.create_token(registration, grant)
-            except PendingError:
-                continue
-            except CliError:
-                # SlowDown, too, ends the login here.
-                spinner.stop()
-                raise
-            break
+        try:
+            tools.keep_token(SSO_TOKEN, _poll_sso_device(client, registration, device))
+        except CliError:
+            spinner.stop()
+            raise
         spinner.stop_with_message("Device authorized" if tools.edition.is_launcher else "Logged in")
+
+
+def _poll_sso_device(
+    client: SsoClient, registration: Mapping[str, Any], device: Mapping[str, Any]
+) -> dict[str, object]:
+    """The token, once the code is confirmed. Anything but `pending` is final, SlowDown too."""
+    grant = {"grantType": DEVICE_CODE_GRANT, "deviceCode": device.get("deviceCode")}
+    while True:
+        time.sleep(float(device.get("interval") or 1))
+        with contextlib.suppress(PendingError):
+            return client.create_token(registration, grant)
 
 
 def _show_device_url(tools: Tools, url: str) -> None:
@@ -1303,7 +1437,7 @@ def sign_in_by_external_idp(tools: Tools, portal: Callback, portal_port: int) ->
             "code_verifier": pkce.verifier,
         }
         token = {"issuer_url": issuer, "token_endpoint": discovery["token_endpoint"], "client_id": client_id}
-        get_external_token(tools, token, fields)
+        tools.keep_token(EXTERNAL_TOKEN, get_external_token(token, fields))
         spinner.stop_with_message("Logged in with External IdP")
 
 
@@ -1320,22 +1454,26 @@ def external_rules(tools: Tools) -> Rules:
     )
 
 
-def get_external_token(tools: Tools, token: Mapping[str, Any], fields: Mapping[str, str]) -> None:
-    """Ask the token endpoint, as a public client, and keep the answer."""
+def get_external_token(token: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, object]:
+    """The token, with what its endpoint answers to this form of a public client; CliError where it refuses."""
     try:
         answer = post_form(str(token["token_endpoint"]), fields)
     except TransportError as exc:
         raise CliError(f"OAuth error: {exc}") from exc
     if not answer.is_good:
-        raise CliError(f"OAuth error: Token exchange failed: {answer.text}")
+        raise RefusedError(f"OAuth error: Token exchange failed: {answer.text}")
     got = answer.json()
-    tokens = {
+    return {
+        **token,
         "access_token": got.get("access_token"),
-        "expires_at": time.time() + float(got.get("expires_in") or 3600),
-        "refresh_token": got.get("refresh_token"),
-        "email": got.get("email"),
+        "expires_at": expiry(got.get("expires_in")),
+        "refresh_token": got.get("refresh_token") or token.get("refresh_token"),
+        "email": got.get("email") or token.get("email"),
     }
-    tools.keep_token(EXTERNAL_TOKEN, {**token, **tokens})
+
+
+class RefusedError(CliError):
+    """A token endpoint said no."""
 
 
 def _discover(issuer: str) -> dict[str, str]:
@@ -1364,19 +1502,47 @@ def _required(params: Mapping[str, str], name: str, kind: str = "external_idp") 
 SAMPLE_PROFILE: Final = ("Sample", "arn:aws:codewhisperer:us-east-1:000000000000:profile/SAMPLE")
 
 
-def choose_profile(tools: Tools) -> None:
+class Profile(NamedTuple):
+    """What an organisation gives its people."""
+
+    name: str
+    arn: str
+
+
+def choose_profile(tools: Tools, *, always_ask: bool = False) -> None:
     """List the profiles, and keep the chosen one. The token is kept already, whatever happens here."""
     with tools.console.spinner(" Fetching profiles...") as spinner:
         listed = tools.environ.get("KIRO_STANDIN_PROFILES")
-        profiles = [(str(name), str(arn)) for name, arn in (json.loads(listed) if listed else [SAMPLE_PROFILE])]
-        if not profiles:
+        profiles = [Profile(*row) for row in (json.loads(listed) if listed else [SAMPLE_PROFILE])]
+        # The launcher of 1.20 goes on without a word; what its successors do was not seen.
+        if not profiles and (tools.edition.since(1, 26) or not tools.edition.is_launcher):
             raise CliError("No profiles available. Please contact your administrator.")
         spinner.stop_with_message("")
-    name, arn = profiles[0]
-    tools.store.update({PROFILE: {"profile_name": name, "arn": arn}})
+    if not profiles:
+        return
+    asks = always_ask or len(profiles) > 1
+    chosen = _ask_for_profile(tools, profiles) if asks else profiles[0]
+    tools.store.update({PROFILE: {"profile_name": chosen.name, "arn": chosen.arn}})
 
 
-# --- The commands -----------------------------------------------------------------------------------------------------
+def _ask_for_profile(tools: Tools, profiles: Sequence[Profile]) -> Profile:
+    known = tools.store.get(PROFILE) or {}
+    active = next((profile for profile in profiles if profile.arn == known.get("arn")), None)
+    rows = [f"{profile.name} (arn: {profile.arn}){' (active)' * (profile is active)}" for profile in profiles]
+    index = tools.console.choose("Select an IAM Identity Center profile", rows)
+    launcher = tools.edition.is_launcher
+    if index is None and launcher:
+        raise CliError("No profile selected.")
+    if index is None:
+        which = "active profile" if active else "first profile"
+        chosen = active or profiles[0]
+        tools.console.err(f"No selection made, defaulting to {which}: {chosen.name}")
+        return chosen
+    tools.console.err(f"Set profile: {profiles[index].name}" if launcher else "Profile set")
+    return profiles[index]
+
+
+# --- Who is signed in -------------------------------------------------------------------------------------------------
 
 
 class Account(NamedTuple):
@@ -1387,82 +1553,186 @@ class Account(NamedTuple):
 
 
 def account(tools: Tools) -> Account | None:
-    """Who is signed in: the first of the kinds that has a token."""
-    email = tools.environ.get("KIRO_STANDIN_EMAIL")
-    if token := tools.store.get(SSO_TOKEN):
-        place = {"email": email or token.get("email"), "region": token["region"], "startUrl": token["start_url"]}
-        if token["start_url"] in (None, BUILDER_ID_START_URL):
-            return Account("Logged in with Builder ID", {"accountType": "BuilderId", **place})
-        plain = f"Logged in with IAM Identity Center ({token['start_url']})"
-        return Account(plain, {"accountType": "IamIdentityCenter", **place})
-    if token := tools.store.get(SOCIAL_TOKEN):
-        name = PROVIDERS[token["provider"]]
-        kind = (
-            {"accountType": f"Social{name}"}
-            if tools.edition.is_launcher
-            else {"accountType": "Social", "provider": name}
-        )
-        return Account(f"Logged in with {name}", {**kind, "email": email or token.get("email")})
-    if token := tools.store.get(EXTERNAL_TOKEN):
-        fields = {"accountType": "ExternalIdP", "email": email or token.get("email")}
-        return Account("Logged in with External IdP", fields)
+    """Who is signed in: the first of the kinds that has a token, refreshed if it had expired."""
+    for kind, describe in (
+        (SSO_TOKEN, _sso_account),
+        (SOCIAL_TOKEN, _social_account),
+        (EXTERNAL_TOKEN, _external_account),
+    ):
+        token = live_token(tools, kind)
+        if token:
+            return _with_email(tools, describe(tools, token), token)
+    # Refused by login since 1.27.3; whoami names it last.
     if tools.environ.get("KIRO_API_KEY"):
-        return Account("Authenticated with API key", {"accountType": "ApiKey", "email": email})
+        return _with_email(tools, Account("Authenticated with API key", {"accountType": "ApiKey"}), {})
     return None
+
+
+def _sso_account(tools: Tools, token: Mapping[str, Any]) -> Account:
+    place = {"region": token["region"], "startUrl": token["start_url"]}
+    if token["start_url"] in (None, BUILDER_ID_START_URL):
+        return Account("Logged in with Builder ID", {"accountType": "BuilderId", **place})
+    plain = f"Logged in with IAM Identity Center ({token['start_url']})"
+    return Account(plain, {"accountType": "IamIdentityCenter", **place})
+
+
+def _social_account(tools: Tools, token: Mapping[str, Any]) -> Account:
+    name = PROVIDERS[token["provider"]]
+    if tools.edition.is_launcher:
+        return Account(f"Logged in with {name}", {"accountType": f"Social{name}"})
+    return Account(f"Logged in with {name}", {"accountType": "Social", "provider": name})
+
+
+def _external_account(tools: Tools, token: Mapping[str, Any]) -> Account:
+    return Account("Logged in with External IdP", {"accountType": "ExternalIdP"})
+
+
+def _with_email(tools: Tools, found: Account, token: Mapping[str, Any]) -> Account:
+    """With the e-mail address, where it is known; earlier than 1.25 there was none."""
+    if not tools.edition.since(1, 25):
+        return found
+    email = tools.environ.get("KIRO_STANDIN_EMAIL") or token.get("email")
+    return Account(f"{found.plain}\nEmail: {email}" if email else found.plain, {**found.fields, "email": email})
+
+
+def live_token(tools: Tools, kind: str) -> dict[str, Any] | None:
+    """The token of that kind, refreshed if it had expired; None where there is none, or no new one to be had."""
+    token: dict[str, Any] | None = tools.store.get(kind)
+    if not token or float(token["expires_at"]) > time.time() + EXPIRY_SLACK:
+        return token
+    refresh = {SSO_TOKEN: _refreshed_sso, SOCIAL_TOKEN: _refreshed_social, EXTERNAL_TOKEN: _refreshed_external}[kind]
+    try:
+        new = refresh(tools, token) if token.get("refresh_token") else None
+    except (ServiceError, RefusedError) as exc:
+        # A refusal costs the token; only being asked to slow down, and not being answered, do not.
+        if getattr(exc, "shape", "") != "SlowDownException":
+            tools.store.update({kind: None})
+        return None
+    except CliError:
+        return None
+    if new is not None:
+        tools.store.update({kind: new})
+    return new
+
+
+def _refreshed_sso(tools: Tools, token: Mapping[str, Any]) -> dict[str, object] | None:
+    registration = tools.store.get(REGISTRATION) or {}
+    if any(registration.get(name) != token[name] for name in ("region", "oauth_flow")):
+        return None
+    client = SsoClient(tools, token["start_url"], token["region"])
+    return client.create_token(registration, {"grantType": "refresh_token", "refreshToken": token["refresh_token"]})
+
+
+def _refreshed_social(tools: Tools, token: Mapping[str, Any]) -> dict[str, object]:
+    answer = call_auth_service(tools, "/refreshToken", {"refreshToken": token["refresh_token"]})
+    if not answer.is_good:
+        raise RefusedError(answer.text)
+    return social_token(tools, token["provider"], {"profileArn": token["profile_arn"], **answer.json()})
+
+
+def _refreshed_external(tools: Tools, token: Mapping[str, Any]) -> dict[str, object]:
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": str(token["refresh_token"]),
+        "client_id": str(token["client_id"]),
+    }
+    return get_external_token(token, fields)
+
+
+# --- login ------------------------------------------------------------------------------------------------------------
+
+NO_SOCIAL: Final = (
+    "Social login is not supported in remote environments. Please use BuilderID or Identity Center authentication."
+)
 
 
 def login(tools: Tools, options: Mapping[str, str]) -> None:
     """`kiro-cli login`."""
-    if account(tools) is not None:
-        command = tools.console.command("kiro-cli logout")
-        raise CliError(f"Already logged in, please logout with {command} first")
-    login_locally(tools)
+    if _is_signed_in(tools):
+        raise CliError(f"Already logged in, please logout with {tools.console.command('kiro-cli logout')} first")
+    make_noise(tools)
+    if is_remote(tools) or "use-device-flow" in options:
+        login_remotely(tools, options)
+    else:
+        login_locally(tools)
+
+
+def _is_signed_in(tools: Tools) -> bool:
+    found = account(tools)
+    return found is not None and (found.fields["accountType"] != "ApiKey" or tools.edition.since(1, 27, 3))
+
+
+def make_noise(tools: Tools) -> None:
+    """Print what no terminal wants, if that is the fault that was asked for."""
+    if tools.fault == "garbage-output":
+        noise = b"\x1b]0;title\x07\x1b]52;c;aGk=\x07\x1bP1$r\xff\xfe\x00\x9b31m\xc3(" + os.urandom(4096)
+        os.write(1, noise)
+        os.write(2, noise)
+    if tools.fault == "endless-output":
+        threading.Thread(target=_write_for_ever, daemon=True).start()
+
+
+def _write_for_ever() -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(1, b"all work and no newline " * 2048)
 
 
 def login_locally(tools: Tools) -> None:
     """The portal in the browser of this machine; the options are not looked at (Kiro#3940)."""
-    text = " Opening browser... | Press (^) + C to cancel"
-    if not tools.edition.is_launcher:
-        text = " Opening auth portal and logging in..."
+    text = " Opening auth portal and logging in..."
+    if tools.edition.is_launcher:
+        text = f"{paint(' Opening browser... | Press', '38;5;8')} {paint('(^) + C', '38;5;13')}"
+        text += paint(" to cancel", "38;5;8")
     with tools.console.spinner(text) as spinner:
-        portal = PortalLogin.start(tools)
         try:
-            tools.open_browser(portal.url, "portal")
+            portal = PortalLogin.start(tools)
+        except CliError as exc:
+            raise _give_up(tools, spinner, "Failed to initialize auth portal.", str(exc)) from exc
+        try:
+            for _ in range(100 if tools.fault == "many-opens" else 1):
+                tools.open_browser(portal.url, "portal")
         except OpenerError as exc:
-            raise _portal_opener_error(tools, spinner, exc) from exc
-        callback = portal.wait(tools)
-        finish_portal(tools, spinner, portal, callback)
+            if not tools.edition.is_launcher:
+                raise CliError(f"OAuth error: Failed to open browser: {exc}") from exc
+            raise _give_up(tools, spinner, "Failed to open browser for authentication.", str(exc)) from exc
+        finish_portal(tools, spinner, portal, portal.wait(tools))
 
 
-def _portal_opener_error(tools: Tools, spinner: Spinner, exc: OpenerError) -> CliError:
-    if not tools.edition.is_launcher:
-        return CliError(f"OAuth error: Failed to open browser: {exc}")
-    spinner.stop()
-    tools.console.err("Failed to open browser for authentication.")
-    tools.console.err("Please try again with: kiro-cli login --use-device-flow")
-    return CliError(str(exc))
+def _give_up(tools: Tools, spinner: Spinner, problem: str, message: str) -> CliError:
+    """The end where the portal cannot be opened: no device flow by itself, and no URL for anybody (Kiro#10885)."""
+    if tools.edition.is_launcher:
+        spinner.stop()
+        tools.console.err(problem)
+        tools.console.err("Please try again with: kiro-cli login --use-device-flow")
+    return CliError(message)
 
 
 def finish_portal(tools: Tools, spinner: Spinner, portal: PortalLogin, callback: Callback) -> None:
     """Do what the person chose at the portal."""
     option = callback.params.get("login_option", "")
     if option in PROVIDERS:
-        name = PROVIDERS[exchange_social_code(tools, portal, callback)]
-        spinner.stop_with_message(_social_done(tools, name))
-        return
-    if option == "external_idp" and tools.edition.since(1, 26, 1):
-        spinner.stop_with_message("")
-        sign_in_by_external_idp(tools, callback, portal.listener.port)
-        choose_profile(tools)
+        exchange_social_code(tools, portal, callback)
+        spinner.stop_with_message(_social_done(tools, PROVIDERS[option]))
         return
     kinds = {"builderid": "builderId", "awsidc": "awsIdc", "internal": "internal"}
+    if tools.edition.since(1, 26, 1):
+        kinds["external_idp"] = "external_idp"
     if option not in kinds:
         raise CliError(f"OAuth error: Unknown login_option: {option}")
-    start_url = _required(callback.params, "issuer_url", kinds[option])
-    region = _required(callback.params, "idc_region", kinds[option])
-    spinner.stop_with_message("")
-    sign_in_by_sso(tools, start_url, region)
-    if option != "builderid":
+    if option == "external_idp":
+        spinner.stop_with_message("")
+        sign_in_by_external_idp(tools, callback, portal.listener.port)
+    else:
+        place = [_required(callback.params, name, kinds[option]) for name in ("issuer_url", "idc_region")]
+        spinner.stop_with_message("")
+        sign_in_by_sso(tools, *place)
+    finish_organisation(tools, has_profiles=option != "builderid")
+
+
+def finish_organisation(tools: Tools, *, has_profiles: bool) -> None:
+    """The end of every sign-in but the social ones."""
+    if has_profiles:
         choose_profile(tools)
     if tools.edition.is_launcher:
         tools.console.err("Logged in successfully")
@@ -1471,7 +1741,96 @@ def finish_portal(tools: Tools, spinner: Spinner, portal: PortalLogin, callback:
 def _social_done(tools: Tools, name: str) -> str:
     if not tools.edition.is_launcher:
         return f"Logged in with {name}"
-    return f'\x1b[32m✓\x1b[0m Signed in with {name} \x1b[38;5;8m(use "kiro-cli logout" to logout)\x1b[0m'
+    tail = paint('(use "kiro-cli logout" to logout)', "38;5;8")
+    return f"{paint('✓', '32')} Signed in with {name} {tail}"
+
+
+class Menu(NamedTuple):
+    """The question of the remote login, and its rows: label and method."""
+
+    prompt: str
+    rows: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, edition: Edition) -> Menu:
+        """What that release shows: labels, order and number have changed twice."""
+        if edition.era == 3:
+            providers = (("Use with Google", "google"), ("Use with GitHub", "github"))
+            rows = (("Use with Builder ID", "builder-id"), *providers, ("Use with Your Organization", "idc"))
+            return cls("Select login method", rows)
+        free, pro = ("Use for Free with Builder ID", "builder-id"), ("Use with Pro license", "idc")
+        if not edition.is_launcher:
+            return cls("Select login method (Social login not available in remote environment)", (free, pro))
+        if edition.era == 2:
+            social = ("Use for Free with Google or GitHub", "social")
+            return cls("Select login method", (free, social, pro))
+        return cls("Select login method", (("Use with Builder ID", "builder-id"), ("Use with IDC Account", "idc")))
+
+
+def login_remotely(tools: Tools, options: Mapping[str, str]) -> None:
+    """The login of a machine that has no browser of its own."""
+    method = _method(tools, options)
+    if method in PROVIDERS:
+        sign_in_by_kiro_device(tools, method)
+    elif method == "social":
+        sign_in_by_forwarded_port(tools)
+    else:
+        place = _ask_for_organisation(tools, options) if method == "idc" else (None, None)
+        sign_in_by_device(tools, *place)
+        finish_organisation(tools, has_profiles=method == "idc")
+
+
+def _method(tools: Tools, options: Mapping[str, str]) -> str:
+    """How to sign in: as the options say, else as the person says."""
+    if "social" in options and (tools.edition.era == 1 or (tools.edition.era == 2 and not tools.edition.is_launcher)):
+        raise CliError(NO_SOCIAL)
+    # --social is not looked at: no option preselects Google or GitHub.
+    if "license" in options:
+        return "builder-id" if options["license"] == "free" else "idc"
+    if "identity-provider" in options and "region" in options:
+        return "idc"
+    menu = Menu.of(tools.edition)
+    index = tools.console.choose(menu.prompt, [label for label, _ in menu.rows])
+    if index is None:
+        raise CliError("No login method selected")
+    return menu.rows[index][1]
+
+
+def _ask_for_organisation(tools: Tools, options: Mapping[str, str]) -> tuple[str, str]:
+    """Start URL and region. The options are what the prompts begin with, not the answers (Kiro#4243)."""
+    kept = tools.store
+    start_url = tools.console.ask("Enter Start URL", options.get("identity-provider") or kept.get(START_URL) or "")
+    region = tools.console.ask("Enter Region", options.get("region") or kept.get(REGION) or "").strip()
+    # Without a terminal both are empty, and that is kept for the next time.
+    kept.update({START_URL: start_url, REGION: region})
+    return start_url, region
+
+
+def sign_in_by_forwarded_port(tools: Tools) -> None:
+    """Google and GitHub on a remote from 1.24 to 2.0: the person forwards the port, and opens the URL.
+
+    Of the lines before the URL only their sense was reported: a port, and that Enter is waited for.
+    """
+    try:
+        portal, console = PortalLogin.start(tools), tools.console
+    except CliError as exc:
+        raise CliError("Failed to bind callback port") from exc
+    console.out(f"Port: {portal.listener.port}")
+    console.out("Forward this port from your local machine to this one.")
+    console.out("Press Enter to continue")
+    _wait_for_enter()
+    console.out("Open this URL in your local browser:")
+    console.out(f"  {portal.url}")
+    with console.spinner(" Logging in...") as spinner:
+        finish_portal(tools, spinner, portal, portal.wait(tools))
+
+
+def _wait_for_enter() -> None:
+    while os.read(0, 1) not in (b"", b"\n", b"\r"):
+        pass
+
+
+# --- The other commands -----------------------------------------------------------------------------------------------
 
 
 def logout(tools: Tools, options: Mapping[str, str]) -> None:
@@ -1479,28 +1838,22 @@ def logout(tools: Tools, options: Mapping[str, str]) -> None:
     social = tools.store.get(SOCIAL_TOKEN)
     tools.store.update(dict.fromkeys((SSO_TOKEN, REGISTRATION, SOCIAL_TOKEN, EXTERNAL_TOKEN, PROFILE)))
     if social and tools.edition.since(1, 29, 7):
-        with contextlib.suppress(TransportError):
-            post_json(f"{auth_service(tools)}/logout", {"refreshToken": social.get("refresh_token")})
+        with contextlib.suppress(CliError):
+            call_auth_service(tools, "/logout", {"refreshToken": social.get("refresh_token")})
     say = tools.console.out if tools.edition.is_launcher else tools.console.err
-    say("You are now logged out")
     product = "Kiro CLI" if tools.edition.is_launcher else "Kiro"
+    say("You are now logged out")
     say(f"Run {tools.console.command('kiro-cli login')} to log back in to {product}")
 
 
 def whoami(tools: Tools, options: Mapping[str, str]) -> None:
     """`kiro-cli whoami`."""
+    if tools.fault == "slow-whoami":
+        time.sleep(5)
+    if tools.fault == "whoami-fails":
+        raise CliError("Failed to open database: database is locked")
     found = account(tools)
-    style = options.get("format", "plain")
-    if style == "plain":
-        lines = [found.plain] if found else ["Not logged in"]
-        if found and found.fields.get("email"):
-            lines.append(f"Email: {found.fields['email']}")
-        tools.console.out("\n".join(lines))
-    else:
-        fields = found.fields if found else {"account": None}
-        indent, separators = (2, (",", ": ")) if style == "json-pretty" else (None, (",", ":"))
-        text = json.dumps(fields, indent=indent, separators=separators, sort_keys=True, ensure_ascii=False)
-        tools.console.out(text)
+    tools.console.out(_whoami_text(found, options.get("format", "plain")))
     if found is None:
         raise SystemExit(1)
     profile = tools.store.get(PROFILE)
@@ -1509,25 +1862,97 @@ def whoami(tools: Tools, options: Mapping[str, str]) -> None:
         tools.console.out(f"\nProfile:\n{profile['profile_name']}\n{profile['arn']}")
 
 
-COMMANDS: Final[dict[str, Callable[[Tools, Mapping[str, str]], None]]] = {
-    "login": login,
-    "logout": logout,
-    "whoami": whoami,
+def _whoami_text(found: Account | None, style: str) -> str:
+    if style == "plain":
+        return found.plain if found else "Not logged in"
+    fields: dict[str, object] = found.fields if found else {"account": None}
+    if style == "json-pretty":
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False)
+    return json.dumps(fields, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def profile(tools: Tools, options: Mapping[str, str]) -> None:
+    """`kiro-cli profile`."""
+    found = account(tools)
+    if found is None:
+        raise CliError("You are not logged in, please log in with kiro-cli login")
+    if found.fields["accountType"] not in ("IamIdentityCenter", "ExternalIdP"):
+        whom = "IAM Identity Center" if tools.edition.is_launcher else "Pro"
+        raise CliError(f"This command is only available for {whom} users")
+    choose_profile(tools, always_ask=True)
+
+
+# --- The command line -------------------------------------------------------------------------------------------------
+
+
+class Command(NamedTuple):
+    """A command, and its options: those with a value, the values where they are few; None for a switch."""
+
+    run: Callable[[Tools, Mapping[str, str]], None]
+    options: Mapping[str, tuple[str, ...] | None]
+
+
+_LOGIN_OPTIONS: Final[dict[str, tuple[str, ...] | None]] = {
+    "license": ("free", "pro"),
+    "identity-provider": (),
+    "region": (),
+    "social": ("google", "github"),
+    "use-device-flow": None,
 }
+COMMANDS: Final = {
+    "login": Command(login, _LOGIN_OPTIONS),
+    "logout": Command(logout, {}),
+    "whoami": Command(whoami, {"format": ("plain", "json", "json-pretty")}),
+    "profile": Command(profile, {}),
+}
+_SHORT: Final = {"-f": "--format", "-v": "--verbose", "-h": "--help", "-V": "--version"}
+
+
+def parse_options(name: str, arguments: Sequence[str]) -> dict[str, str]:
+    """The options of a command, by their long names; UsageError in clap's words where they are wrong."""
+    known = {**COMMANDS[name].options, "verbose": None, "help": None}
+    found: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        option, equals, value = _SHORT.get(word, word).partition("=")
+        long = option[2:]
+        if not option.startswith("--") or long not in known:
+            raise UsageError(f"unexpected argument '{word}' found\n\nUsage: kiro-cli {name} [OPTIONS]")
+        choices = known[long]
+        if choices is not None:
+            shown = f"{option} <{long.upper().replace('-', '_')}>"
+            if not equals and not rest:
+                raise UsageError(f"a value is required for '{shown}' but none was supplied")
+            value = value if equals else rest.pop(0)
+            if choices and value not in choices:
+                allowed = ", ".join(choices)
+                raise UsageError(f"invalid value '{value}' for '{shown}'\n  [possible values: {allowed}]")
+        found[long] = value
+    return found
 
 
 def run(tools: Tools, arguments: Sequence[str]) -> int:
     """Run a command; its exit status."""
-    if "--version" in arguments:
+    name, *rest = arguments or ["--help"]
+    if _SHORT.get(name, name) == "--version":
         tools.console.out(f"kiro-cli {tools.edition.text}")
         return 0
-    options: dict[str, str] = {}
-    if "-f" in arguments:
-        options["format"] = arguments[list(arguments).index("-f") + 1]
+    if name in COMMANDS:
+        options = parse_options(name, rest)
+        if "help" not in options:
+            return _run_command(tools, COMMANDS[name], options)
+    elif _SHORT.get(name, name) != "--help":
+        raise UsageError(f"unrecognized subcommand '{name}'\n\nUsage: kiro-cli [OPTIONS] [COMMAND]")
+    tools.console.out(f"Usage: kiro-cli {name if name in COMMANDS else '[COMMAND]'} [OPTIONS]")
+    return 0
+
+
+def _run_command(tools: Tools, command: Command, options: Mapping[str, str]) -> int:
     try:
-        COMMANDS[arguments[0]](tools, options)
+        command.run(tools, options)
     except CliError as exc:
-        tools.console.error(str(exc))
+        tools.console.error(str(exc), verbose="verbose" in options)
         return 1
     return 0
 
@@ -1535,11 +1960,17 @@ def run(tools: Tools, arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; its exit status."""
     tools = Tools(os.environ)
-    status = 1
+    tools.obey_signals()
+    status = PANICKED
     try:
         status = run(tools, sys.argv[1:] if arguments is None else arguments)
+    except UsageError as exc:
+        tools.console.error(f"{exc}\n\nFor more information, try '--help'.")
+        status = 2
     except SystemExit as exc:
         status = int(exc.code or 0)
+    except PanicError:
+        pass
     finally:
         tools.loopback.close()
         tools.log.write("exit", code=status)

@@ -32,8 +32,6 @@ def matches_registered(redirect_uri: str, registered: str) -> bool:
         return False
     if redirect_uri == registered:
         return True
-    url, known = urlsplit(redirect_uri), urlsplit(registered)
-    if known.port is not None or url.port is None:
-        return False
-    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    return url._replace(netloc=str(host)) == known
+    url = urlsplit(redirect_uri)
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else str(url.hostname)
+    return url._replace(netloc=host) == urlsplit(registered)

@@ -230,6 +230,11 @@ class _Robot:
         if self.callback_status is None:
             self.problem = f"{shown} did not answer"
 
+    def _refused(self, response: httpx.Response) -> None:
+        # What the client makes of its callback is its own affair; before that, a page that refuses is the end.
+        if self.callback_status is None:
+            self.problem = f"{_shown(str(response.url))} refused with {response.status_code}"
+
     def _redirect(self, response: httpx.Response, visit: _Visit) -> _Visit | None:
         target = urljoin(visit.url, response.headers["location"])
         return _Visit("GET", target) if self._may_go(target) else None
@@ -238,6 +243,9 @@ class _Robot:
         page = _Page(response.text)
         self.outcome = page.outcome
         self.steps.append(f"page {_shown(str(response.url))}: {page.title.strip() or response.status_code}")
+        if response.status_code >= 400:
+            self._refused(response)
+            return None
         name = next((name for name in self.wanted if name in page.controls), None)
         if name is None:
             if not self.decided:

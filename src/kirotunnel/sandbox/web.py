@@ -11,7 +11,6 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -182,7 +181,7 @@ class WebServer:
     ) -> None:
         for server in self._servers:
             server.close()
-        # Browsers keep silent connections open for minutes; nobody is going to use them any more.
+        # Browsers keep silent connections open for minutes; aborted, since a close would wait for them to read.
         for task, writer in self._connections.items():
             writer.transport.abort()
             task.cancel()
@@ -201,12 +200,12 @@ class WebServer:
             while (request := await asyncio.wait_for(connection.read_request(), IDLE_S)) is not None:
                 response = self._answer(request)
                 body = b"" if request.method == "HEAD" else response.body
-                await connection.respond(HTTPStatus(response.status), response.headers, body, close=False)
+                await connection.respond(response.status, response.headers, body, close=False)
                 if not connection.reusable:
                     return
                 connection.next_cycle()
         except MalformedRequestError:
-            await connection.respond(HTTPStatus.BAD_REQUEST, (), b"")
+            await connection.respond(400, (), b"")
         except TimeoutError:
             return
         finally:

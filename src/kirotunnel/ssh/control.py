@@ -13,7 +13,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import asyncssh
 
@@ -30,6 +30,9 @@ FINISH_S: Final = 5.0
 """Seconds for the target to end the CLI and remove the directory; it takes at most three."""
 _SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
 _STDERR_KEPT: Final = 2000
+
+Prepare = Literal["always", "signed-out", "never"]
+"""When the directory with the opener is made."""
 
 
 class ControlShell:
@@ -50,8 +53,19 @@ class ControlShell:
         self.directory: str | None = None
         """The private directory on the target, once it was made."""
 
-    async def look_around(self, *, cli: str, profile: Profile, prepare: str, lease_s: int) -> RemoteFacts:
-        """Start the shell and learn what there is, in one round trip. `prepare`: always | signed-out | never."""
+    async def look_around(self, *, cli: str, profile: Profile, prepare: Prepare, lease_s: int) -> RemoteFacts:
+        """Start the shell and learn what there is, in one round trip."""
+        facts = read_facts(await self._begin("look_around", cli=cli, profile=profile, prepare=prepare, lease_s=lease_s))
+        if facts.directory is not None and not _SAFE_DIRECTORY.fullmatch(facts.directory):
+            raise SessionRefusedError(f"{self._where} answered with a directory that is none")
+        self.directory = facts.directory
+        return facts
+
+    async def look_for_listeners(self, *, cli: str, profile: Profile) -> list[ListeningPort] | None:
+        """Start the shell for nothing but the question who listens there."""
+        return read_listeners(await self._begin("listeners", cli=cli, profile=profile, prepare="never", lease_s=0))
+
+    async def _begin(self, first: str, *, cli: str, profile: Profile, prepare: Prepare, lease_s: int) -> list[Record]:
         self._process = await self._session.start("exec /bin/sh")
         self._tasks = [asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors())]
         header = assignments(
@@ -66,12 +80,7 @@ class ControlShell:
         unset = f"unset {' '.join(profile.unset)}; "
         header += function("run_whoami", f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )')
         header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
-        records = await self._request(header + read_script("control.sh") + "\nlook_around\n")
-        facts = read_facts(records)
-        if facts.directory is not None and not _SAFE_DIRECTORY.fullmatch(facts.directory):
-            raise SessionRefusedError(f"{self._where} answered with a directory that is none")
-        self.directory = facts.directory
-        return facts
+        return await self._request(f"{header}{read_script('control.sh')}\n{first}\n")
 
     async def listeners(self) -> list[ListeningPort] | None:
         """Who listens there; None where the target has no means to tell. Never connects to a port."""

@@ -1,0 +1,89 @@
+"""kirotunnel as a library: the same flows as the commands, typed, async, without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kirotunnel.errors import KirotunnelError
+from kirotunnel.events import Account, Event
+from kirotunnel.flows.attach import AttachOptions, AttachResult
+from kirotunnel.flows.attach import attach as _attach
+from kirotunnel.flows.environment import Environment, Silence
+from kirotunnel.flows.login_plan import Flow, Method
+from kirotunnel.flows.remote_login import LoginOptions, LoginResult
+from kirotunnel.flows.remote_login import login as _login
+from kirotunnel.local.browser import Browser, DefaultBrowser
+from kirotunnel.ssh.config import SSHOptions
+from kirotunnel.ssh.prompts import Nobody, Prompts
+from kirotunnel.wire.redirect import TrustedHost
+
+__all__ = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "attach", "login"]
+
+
+async def login(
+    target: str,
+    *,
+    method: Method | None = None,
+    flow: Flow = "auto",
+    start_url: str | None = None,
+    region: str | None = None,
+    expect: str | None = None,
+    force: bool = False,
+    cli: str = "kiro-cli",
+    ssh: SSHOptions | None = None,
+    trust_url_hosts: Sequence[str] = (),
+    timeout_s: float = 600.0,
+    browser: Browser | None = None,
+    prompts: Prompts | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> LoginResult:
+    """Sign the CLI on a remote machine in, with a browser of this machine.
+
+    The arguments are the options of `kirotunnel login`; `timeout_s` is in seconds, for the whole sign-in. `browser`
+    opens the pages (default: this machine's own), `prompts` answers SSH's questions (default: nobody does), `on_event`
+    is called in the event loop with each event. Raises KirotunnelError, whose class and `code` say what went wrong;
+    cancelling it leaves nothing behind, here or there.
+    """
+    options = LoginOptions(
+        target=target,
+        ssh=ssh or SSHOptions(),
+        cli=cli,
+        method=method,
+        flow=flow,
+        start_url=start_url,
+        region=region,
+        expect=expect,
+        force=force,
+        trusted_hosts=tuple(TrustedHost.parse(text) for text in trust_url_hosts),
+        timeout_s=timeout_s,
+    )
+    environment = Environment(
+        conversation=Silence(on_event), prompts=prompts or Nobody(), browser=browser or DefaultBrowser()
+    )
+    return await _login(options, environment)
+
+
+async def attach(
+    target: str,
+    *,
+    port: int | None = None,
+    cli: str = "kiro-cli",
+    ssh: SSHOptions | None = None,
+    trust_url_hosts: Sequence[str] = (),
+    timeout_s: float = 600.0,
+    prompts: Prompts | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> AttachResult:
+    """Deliver the one callback of a login that waits already on a remote machine.
+
+    `port` is the callback port that the login shows; None looks for it. Raises KirotunnelError.
+    """
+    options = AttachOptions(
+        target=target,
+        ssh=ssh or SSHOptions(),
+        cli=cli,
+        port=port,
+        trusted_hosts=tuple(TrustedHost.parse(text) for text in trust_url_hosts),
+        timeout_s=timeout_s,
+    )
+    return await _attach(options, Environment(conversation=Silence(on_event), prompts=prompts or Nobody()))

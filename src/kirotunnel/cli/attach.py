@@ -1,0 +1,67 @@
+"""`kirotunnel attach`: options in, the flow called, its end said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kirotunnel.cli.options import fill_from_settings, output_options, ssh_options
+
+
+@click.command("attach")
+@click.argument("target")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="The callback port that the login shows.")
+@click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
+@click.option(
+    "--trust-url-host",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Also let the CLI's answer send the browser to this host; repeatable.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the callback to come.",
+)
+@ssh_options
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, target: str, **_: Any) -> int:
+    """Help a login that waits already in another terminal on TARGET.
+
+    Finds the port on which it waits for its callback, opens the tunnel, and ends it when the callback has arrived.
+    """
+    fill_from_settings(ctx, target)
+    chosen = ctx.params
+    from kirotunnel.cli.login import ssh_options_of
+    from kirotunnel.cli.running import make_conversation, run_flow
+    from kirotunnel.flows.attach import AttachOptions, attach
+    from kirotunnel.flows.environment import Environment
+    from kirotunnel.local.terminal import Terminal
+    from kirotunnel.ssh.prompts import Nobody
+    from kirotunnel.wire.redirect import TrustedHost
+
+    conversation = make_conversation(
+        target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
+    )
+    options = AttachOptions(
+        target=target,
+        ssh=ssh_options_of(chosen),
+        cli=chosen["cli"],
+        port=chosen["port"],
+        trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+        timeout_s=chosen["timeout"],
+    )
+    terminal = Terminal.detect()
+    environment = Environment(conversation=conversation, prompts=terminal or Nobody(), terminal=terminal)
+
+    async def flow() -> int:
+        await attach(options, environment)
+        conversation.tell(f"the callback was delivered to {target}; the other terminal says whether it is signed in")
+        return 0
+
+    return run_flow(target, conversation, flow, verbose=chosen["verbose"])

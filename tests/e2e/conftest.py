@@ -1,0 +1,57 @@
+"""Fixtures of the end-to-end tests: the services, and a remote with the stand-in CLI on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from e2e.harness import Run, Services, kirotunnel, robot
+from lab.remote import RemoteMachine
+from lab.servers import Server
+
+
+@pytest.fixture(scope="session")
+def services(remote_machine: RemoteMachine) -> Iterator[Services]:
+    running = Services.start(remote_machine)
+    yield running
+    running.stop()
+
+
+@dataclass
+class Box:
+    """A remote with the stand-in CLI, and how to reach it."""
+
+    remote: RemoteMachine
+    services: Services
+    config: Path
+    alias: str
+    user: str
+
+    def arguments(self, *more: str) -> list[str]:
+        return ["login", self.alias, "-F", str(self.config), "--json", *self.services.trust, *more]
+
+    def login(self, method: str, *more: str, decision: str = "allow", timeout: float = 60) -> Run:
+        return kirotunnel(*self.arguments(*robot(method, decision), *more), timeout=timeout)
+
+    def log(self) -> list[dict[str, object]]:
+        return self.remote.standin_log(self.user)
+
+    def requests(self) -> list[str]:
+        """The requests that reached the CLI's listeners: `leg METHOD path`."""
+        return [f"{e['leg']} {e['method']} {e['path']}" for e in self.log() if e["event"] == "request"]
+
+
+MakeBox = Callable[..., Box]
+
+
+@pytest.fixture
+def make_box(remote: RemoteMachine, services: Services, tmp_path: Path) -> MakeBox:
+    def make(server: Server, user: str = "bash", *, where: str | None = None, **cli: str) -> Box:
+        env = services.cli_environment(**cli)
+        remote.install_cli(user, env=env) if where is None else remote.install_cli(user, f"{where}/kiro-cli", env=env)
+        config = remote.ssh_config(tmp_path / "ssh_config", server.entry("dev-box", user))
+        return Box(remote, services, config, "dev-box", user)
+
+    return make
