@@ -502,7 +502,7 @@ class IdTokenError(OAuthError):
         "The identity provider sent an ID token whose signature, issuer, audience, nonce or time does not hold (OpenID "
         "Connect Core §3.1.3.7), so it does not prove who signed in. Clocks may be five minutes apart."
     )
-    default_hint = "check this machine's clock; if it is right, show the message to your identity provider's administrator"
+    default_hint = "check this machine's clock; if it is right, show the message to the provider's administrator"
 
 
 class UrlRefusedError(OAuthError):
@@ -608,7 +608,7 @@ class IssuerMismatchError(OAuthError):
         "The browser came back with an answer whose `iss` is not the identity provider that was asked (RFC 9207), as "
         "happens when one provider passes off another's answer as its own. Its code was not used."
     )
-    default_hint = "run the command again; if it fails alike, show the message to your identity provider's administrator"
+    default_hint = "run the command again; if it fails alike, show the message to the provider's administrator"
 
 
 class FlowUnavailableError(OAuthError):

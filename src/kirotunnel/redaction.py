@@ -52,8 +52,15 @@ _PRIVATE_NAMES: Final = (
     "code|state|code_verifier|codeVerifier|code_challenge|nonce|access_token|accessToken|refresh_token|refreshToken"
     "|id_token|idToken|device_code|deviceCode|client_secret|clientSecret|password|user_code"
 )
-_PARAMETER: Final = re.compile(rf"(?P<name>(?:[?&;\s]|^)(?:{_PRIVATE_NAMES})=)[^&\s\"'<>#;]*", re.IGNORECASE)
-_MEMBER: Final = re.compile(rf"(?P<name>\"(?:{_PRIVATE_NAMES})\"\s*:\s*)\"[^\"]*\"", re.IGNORECASE)
+# Also within another URL, where the signs between them are percent-encoded.
+_PARAMETER: Final = re.compile(
+    rf"(?P<name>(?:\b|%3F|%26)(?:{_PRIVATE_NAMES})(?:=|%3D))(?:(?!%26)[^&\s\"'<>#;])*", re.IGNORECASE
+)
+# JSON, JSON within a JSON string, and Python's own way to show a dict.
+_MEMBER: Final = re.compile(
+    rf"(?P<name>(?P<quote>\\?[\"'])(?:{_PRIVATE_NAMES})(?P=quote)\s*:\s*(?P=quote))(?:(?!(?P=quote))(?:\\.|.))*",
+    re.IGNORECASE | re.DOTALL,
+)
 # kiro-cli prints both states when they differ: "state mismatch. Actual: A | Expected: E" and "expected=E, actual=A".
 _STATES: Final = re.compile(r"(?P<name>\b(?:actual|expected)\s*[:=]\s*)[^\s|,]+", re.IGNORECASE)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from e2e.harness import Run, Services, kirotunnel, robot
@@ -35,12 +37,17 @@ class Box:
     def login(self, method: str, *more: str, decision: str = "allow", timeout: float = 60) -> Run:
         return kirotunnel(*self.arguments(*robot(method, decision), *more), timeout=timeout)
 
-    def log(self) -> list[dict[str, object]]:
+    def log(self) -> list[dict[str, Any]]:
         return self.remote.standin_log(self.user)
 
     def requests(self) -> list[str]:
         """The requests that reached the CLI's listeners: `leg METHOD path`."""
         return [f"{e['leg']} {e['method']} {e['path']}" for e in self.log() if e["event"] == "request"]
+
+    def secrets(self) -> set[str]:
+        """The codes and states that came to the CLI's listeners."""
+        queries = [parse_qs(str(e["query"])) for e in self.log() if e["event"] == "request"]
+        return {value for query in queries for name in ("code", "state") for value in query.get(name, ())}
 
 
 MakeBox = Callable[..., Box]

@@ -1,11 +1,292 @@
-"""`kirotunnel demo`: the whole remote login on this machine alone."""
+"""`kirotunnel demo`: options in, the flow called, its steps and its end said."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
 import click
+from click.core import ParameterSource
+
+from kirotunnel import events as ev
+from kirotunnel.cli.login import METHODS
+from kirotunnel.cli.options import browser_options, fill_from_settings, output_options
+from kirotunnel.cli.render import JsonLines, Screen
+from kirotunnel.wire.terminal import one_line
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.demo import DemoOptions, DemoResult, Tunnel
+    from kirotunnel.flows.environment import Conversation, Environment
 
 
 @click.command("demo")
-def command() -> int:
-    """Show the whole remote login on this machine alone."""
-    return 0
+@click.option("--auto", is_flag=True, help="No browser at all: a robot signs in.")
+@click.option(
+    "--method", type=click.Choice(METHODS), default="google", show_default=True, help="How the robot signs in."
+)
+@browser_options
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the whole sign-in.",
+)
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, **_: Any) -> int:
+    """Show the whole remote login on this machine alone.
+
+    Needs no remote machine, no account and no root: an SSH server, the sign-in pages and the remote CLI are stand-ins.
+    What signs in is the same code as in `kirotunnel login`. Without a browser a robot signs in.
+    """
+    _refuse_contradictions(ctx)
+    fill_from_settings(ctx, None)
+    chosen = ctx.params
+    from kirotunnel.cli.running import run_flow
+    from kirotunnel.flows.demo import HOST, demo
+
+    options = demo_options(chosen)
+    screen = Steps(HOST, verbose=chosen["verbose"], quiet=chosen["quiet"], method=options.method)
+    conversation = JsonLines(screen, HOST) if chosen["as_json"] else screen
+    environment = _environment(chosen, conversation)
+
+    async def flow() -> int:
+        screen.begin()
+        screen.end(await demo(options, environment))
+        return 0
+
+    return run_flow(HOST, conversation, flow, verbose=chosen["verbose"])
+
+
+def _refuse_contradictions(ctx: click.Context) -> None:
+    given = [name for name in ("auto", "browser", "no_browser") if _is_given(ctx, name)]
+    if len(given) > 1:
+        options = [f"--{name.replace('_', '-')}" for name in given]
+        raise click.UsageError(f"{' and '.join(options)} exclude each other", ctx)
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def demo_options(chosen: dict[str, Any]) -> DemoOptions:
+    """The flow's options from the command's parameters, and from whether this machine has a browser."""
+    from kirotunnel.flows.demo import DemoOptions
+    from kirotunnel.local.browser import default_commands
+
+    if chosen["auto"]:
+        return DemoOptions(robot="always", method=chosen["method"], timeout_s=chosen["timeout"])
+    if chosen["browser"] or chosen["no_browser"]:
+        return DemoOptions(robot="never", timeout_s=chosen["timeout"])
+    has_browser = bool(default_commands(os.environ, sys.platform))
+    return DemoOptions(
+        robot="without-browser" if has_browser else "always", method=chosen["method"], timeout_s=chosen["timeout"]
+    )
+
+
+def _environment(chosen: dict[str, Any], conversation: Conversation) -> Environment:
+    from kirotunnel.cli.login import make_environment
+    from kirotunnel.flows.environment import Environment
+
+    # The robot needs no browser: one of the settings file that is missing here must not be in its way.
+    return Environment(conversation=conversation) if chosen["auto"] else make_environment(chosen, conversation)
+
+
+class Steps(Screen):
+    """The person's side: each step a numbered sentence, what happened as a summary."""
+
+    def __init__(self, target: str, *, verbose: int, quiet: bool, method: str) -> None:
+        super().__init__(target, verbose=verbose, quiet=quiet)
+        self._is_quiet = quiet
+        self._method = method
+        self._number = 0
+
+    def begin(self) -> None:
+        """What this is."""
+        self._plain(
+            "This is the whole of `kirotunnel login` on this machine alone. The SSH server, the sign-in pages, the\n"
+            "accounts and the remote kiro-cli are stand-ins; what signs in is the code that does it on real hosts.\n"
+        )
+
+    def event(self, event: ev.Event) -> None:
+        """Say it as a step."""
+        sentence = _STEPS.get(type(event))
+        if sentence is None:
+            super().event(event)
+        else:
+            self.tell(sentence(event, self._target, self._method))
+
+    def tell(self, text: str) -> None:
+        """A step; what follows its first line is a remark."""
+        if self._is_quiet:
+            return
+        self._number += 1
+        head, *remarks = text.splitlines()
+        self._line(f"{self._styled(f'{self._number:>3}.', fg='cyan')} {head}")
+        for remark in remarks:
+            self._line(f"     {remark}")
+
+    def url(self, url: str, authority: str) -> None:
+        """The address, on one unwrapped line of its own, whatever else is silenced."""
+        self.tell(f"Opening the sign-in page on {authority}\nIf your browser does not come up, open this address:")
+        self._plain("")
+        self._line(url)
+        self._plain("")
+
+    def end(self, result: DemoResult) -> None:
+        """What happened, what it replaced, and what to type next."""
+        self._plain("\n" + "\n".join(summary(result, self._target)))
+
+    def _plain(self, text: str) -> None:
+        if not self._is_quiet:
+            self._line(text)
+
+
+# --- the steps -------------------------------------------------------------------------------------------------------
+
+
+def _connecting(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.Connecting)  # noqa: S101 - by the table below
+    return (
+        f"`kirotunnel login {target}` begins: it connects by SSH to {one_line(event.user)}@{event.host} "
+        f"port {event.port}"
+    )
+
+
+def _connected(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.Connected)  # noqa: S101 - by the table below
+    return f"The server has the host key that is known for {target}, and accepted our key\n{one_line(event.host_key)}"
+
+
+def _remote_cli(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.RemoteCli)  # noqa: S101 - by the table below
+    version = f" {one_line(event.version)}" if event.version else ""
+    who = "somebody is signed in" if event.signed_in else "nobody is signed in"
+    return f"Found kiro-cli{version} on {target}; {who}\n{one_line(event.path)}"
+
+
+def _login_started(event: ev.Event, target: str, _: str) -> str:
+    return f"Started `kiro-cli login` on {target}, with a browser opener of ours that sends its address here"
+
+
+def _browser_requested(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.BrowserRequested)  # noqa: S101 - by the table below
+    return (
+        f"kiro-cli wants sign-in page {event.leg} opened, on {one_line(event.authorize_host)}\n"
+        f"It waits for the answer on port {event.redirect_port} of {target}'s localhost, where no browser can reach it"
+    )
+
+
+def _tunnel_opened(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.TunnelOpened)  # noqa: S101 - by the table below
+    return f"Opened the same port here, before the page: {' and '.join(event.listen)}"
+
+
+def _browser_opened(event: ev.Event, _: str, method: str) -> str:
+    assert isinstance(event, ev.BrowserOpened)  # noqa: S101 - by the table below
+    if event.how == "robot":
+        return f"A robot opened the page, and signs in as a person would ({method})"
+    if event.how == "printed":
+        return "No browser was started: please open the address above and sign in"
+    return f"Started {one_line(event.how)} with the page: please sign in there; any choice works"
+
+
+def _refused(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.RequestRefused)  # noqa: S101 - by the table below
+    return f"Answered a stray request here, so that it cannot disturb the login on {target} ({_REASONS[event.reason]})"
+
+
+def _callback(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.CallbackReceived)  # noqa: S101 - by the table below
+    answer = "an approval" if event.outcome == "granted" else "a denial"
+    return f"The browser came back with {answer}; this request goes through SSH to {target}"
+
+
+def _tunnel_closed(event: ev.Event, _: str, __: str) -> str:
+    assert isinstance(event, ev.TunnelClosed)  # noqa: S101 - by the table below
+    return f"Closed port {event.port} here; it was open for {_duration(event.open_ms)}"
+
+
+def _signed_in(event: ev.Event, target: str, _: str) -> str:
+    assert isinstance(event, ev.SignedIn)  # noqa: S101 - by the table below
+    return f"`kiro-cli whoami` on {target} says: {one_line(event.account.describe())}"
+
+
+_REASONS: Final[dict[ev.RefusalReason, str]] = {
+    "path": "another path than the callback's",
+    "state": "the state of another sign-in",
+    "host": "another Host than localhost",
+    "method": "another method than the callback's",
+    "malformed": "not HTTP",
+    "idle": "a connection without a request",
+}
+
+_STEPS: Final[dict[type[ev.Event], Callable[[ev.Event, str, str], str]]] = {
+    ev.Connecting: _connecting,
+    ev.Connected: _connected,
+    ev.RemoteCli: _remote_cli,
+    ev.LoginStarted: _login_started,
+    ev.BrowserRequested: _browser_requested,
+    ev.TunnelOpened: _tunnel_opened,
+    ev.BrowserOpened: _browser_opened,
+    ev.RequestRefused: _refused,
+    ev.CallbackReceived: _callback,
+    ev.TunnelClosed: _tunnel_closed,
+    ev.SignedIn: _signed_in,
+}
+
+
+# --- the summary -----------------------------------------------------------------------------------------------------
+
+
+def summary(result: DemoResult, target: str) -> list[str]:
+    """The lines after the last step."""
+    return [
+        f"Signed in as {one_line(result.account.describe())} on {target} in {_duration(round(result.took_s * 1000))}",
+        *_happened(result, target),
+        "The stand-ins are gone again, and nothing of them is left.",
+        "",
+        "The same by hand, without kirotunnel:",
+        *_by_hand(result.tunnels, target),
+        "",
+        "With a host of your own, type:",
+        "    kirotunnel login my-ec2",
+    ]
+
+
+def _happened(result: DemoResult, target: str) -> list[str]:
+    tunnels = [
+        f"    port {tunnel.port} was opened here for {_duration(tunnel.open_ms)}, and closed"
+        for tunnel in result.tunnels
+    ]
+    return [
+        f"    {_counted(len(result.tunnels), 'sign-in page')} opened in the browser of this machine",
+        *tunnels,
+        f"    {_counted(result.requests, 'request')} reached kiro-cli on {target}",
+        f"    {_counted(result.strays, 'stray')} answered here instead",
+    ]
+
+
+def _by_hand(tunnels: Sequence[Tunnel], target: str) -> list[str]:
+    lines = [f"    ssh {target}, and there `kiro-cli login`; note the port that it chose"]
+    for number, tunnel in enumerate(tunnels, 1):
+        when = "in a second terminal" if number == 1 else "and for the next page, while it waits"
+        lines.append(f"    ssh -N -L {tunnel.port}:localhost:{tunnel.port} {target}    ({when})")
+    return [*lines, "    copy the address to the browser here; afterwards end each ssh -L"]
+
+
+def _counted(number: int, noun: str) -> str:
+    was = "was" if number == 1 else "were"
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'} {was}" if noun != "request" else _requests(number)
+
+
+def _requests(number: int) -> str:
+    return f"{number} request" if number == 1 else f"{number or 'no'} requests"
+
+
+def _duration(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"

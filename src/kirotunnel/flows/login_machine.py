@@ -215,10 +215,12 @@ class LoginMachine:
                 return self._listener_checked(self._legs.get(leg), listening)
             case TunnelReady(leg, listen):
                 return self._tunnel_ready(self._legs.get(leg), listen)
-            case TunnelFailed(_, error) | Broken(error):
+            case TunnelFailed(leg, error):
+                return self._tunnel_failed(self._legs.get(leg), error)
+            case Broken(error):
                 return self._fail(error)
             case BrowserStarted(leg, how):
-                return [Report(ev.BrowserOpened(leg=leg, how=how))]
+                return self._browser_started(self._legs.get(leg), how)
             case StrayRefused(leg, reason):
                 self._strays += 1
                 return [Report(ev.RequestRefused(leg=leg, reason=reason))]
@@ -235,7 +237,7 @@ class LoginMachine:
             case RemoteExited(code):
                 return self._remote_exited(code)
             case WhoamiAnswered():
-                self._whoami = event
+                self._whoami = event if self._phase is Phase.CONFIRMING else None
                 return self._conclude()
             case Disconnected(reason):
                 return self._fail(
@@ -294,7 +296,7 @@ class LoginMachine:
     def _host_accepted(self, leg: _Leg) -> list[Action]:
         if leg.url is None:
             leg.state = LegState.CLOSED
-            return [OpenBrowser(leg.number, leg.page.url, leg.page.authority)]
+            return [OpenBrowser(leg.number, leg.page.url, leg.page.authority), *self._device_code()]
         leg.state = LegState.CHECKING
         port = leg.url.redirect.port
         requested = ev.BrowserRequested(leg=leg.number, authorize_host=leg.page.authority, redirect_port=port)
@@ -323,6 +325,16 @@ class LoginMachine:
         opened = ev.TunnelOpened(leg=leg.number, port=leg.url.redirect.port, listen=listen)
         return [Report(opened), OpenBrowser(leg.number, leg.page.url, leg.page.authority)]
 
+    def _tunnel_failed(self, leg: _Leg | None, error: KirotunnelError) -> list[Action]:
+        if leg is None or leg.state is not LegState.OPENING:
+            return []  # the CLI ended meanwhile, and that leg was given up: its exit says how the login went
+        return self._fail(error)
+
+    def _browser_started(self, leg: _Leg | None, how: str) -> list[Action]:
+        if leg is None or leg.state in {LegState.ASKING, LegState.CHECKING, LegState.OPENING}:
+            return []
+        return [Report(ev.BrowserOpened(leg=leg.number, how=how))]
+
     def _callback_arrived(self, leg: _Leg | None, outcome: ev.Outcome) -> list[Action]:
         if leg is None or leg.state is not LegState.OPEN:
             return []
@@ -334,8 +346,8 @@ class LoginMachine:
             return []
         leg.state, leg.undelivered = LegState.CLOSING, error
         close: list[Action] = [CloseTunnel(leg.number)]
-        if error is None:
-            return close
+        if error is None or self._phase is not Phase.RUNNING:
+            return close  # where the CLI ended already, its exit and its whoami say how it went
         if not isinstance(error, CallbackUndeliveredError):
             return close + self._fail(error)
         return [*close, StartTimer("undelivered", UNDELIVERED_GRACE_S)]
@@ -369,11 +381,13 @@ class LoginMachine:
         return []
 
     def _url_printed(self, url: str) -> list[Action]:
-        if has_loopback_redirect(url) or self._user_code is not None:
-            return [*self._url_wanted(url), *self._device_code()]
-        if not self._looks_like_device_page(url):
-            return []
+        if has_loopback_redirect(url):
+            return self._url_wanted(url)
+        if self._device_leg is not None:
+            return []  # one page for the code is enough; what else is printed is no page of this login
         # Kiro's own device flow prints its page first and the code after it.
+        if self._user_code is None and not self._looks_like_device_page(url):
+            return []
         return self._url_wanted(url)
 
     def _looks_like_device_page(self, url: str) -> bool:
@@ -382,14 +396,20 @@ class LoginMachine:
         except KirotunnelError:
             return False
 
+    @property
+    def _device_leg(self) -> _Leg | None:
+        return next((leg for leg in self._legs.values() if leg.url is None), None)
+
     def _device_code(self) -> list[Action]:
-        page = next((leg.page for leg in self._legs.values() if leg.url is None), None)
-        if self._user_code is None or page is None or self._device_shown:
+        leg = self._device_leg
+        if self._user_code is None or leg is None or leg.state is not LegState.CLOSED or self._device_shown:
             return []
         self._device_shown = True
-        return [Report(ev.DeviceCode(url=page.url.reveal(), user_code=self._user_code))]
+        return [Report(ev.DeviceCode(url=leg.page.url.reveal(), user_code=self._user_code))]
 
     def _prompted(self, kind: tr.PromptKind, text: str) -> list[Action]:
+        if self._phase is not Phase.RUNNING:
+            return []
         self._menu.clear()
         self._menu_kind = kind if kind in {"method", "profile"} else None
         if kind in self._answered:
@@ -408,18 +428,19 @@ class LoginMachine:
         if plan.interactive:
             return []
         option = {"start-url": "--start-url", "region": "--region"}.get(kind, "a terminal")
-        return self._fail(PromptUnansweredError(f"{plan.cli} on {plan.host} asks: {one_line(text)}; it needs {option}"))
+        asked = redacted(one_line(text))
+        return self._fail(PromptUnansweredError(f"{plan.cli} on {plan.host} asks: {asked}; it needs {option}"))
 
     def _menu_settled(self) -> list[Action]:
         kind, self._menu_kind = self._menu_kind, None
-        if kind is None or kind in self._answered or not self._menu:
+        if kind is None or kind in self._answered or not self._menu or self._phase is not Phase.RUNNING:
             return []
         plan = self._plan
         if kind == "profile":
             return [] if plan.interactive else self._answer(kind, "\r")
         login = plan.profile.device.get(plan.method or "")
         labels = [item.label for item in self._menu]
-        offered = ", ".join(map(one_line, labels))
+        offered = redacted(one_line(", ".join(labels)))
         if login is None:
             if plan.interactive:
                 return []
@@ -445,10 +466,11 @@ class LoginMachine:
             case "menu":
                 return self._menu_settled()
             case "undelivered" if self._phase is Phase.RUNNING:
-                broken = next((leg.undelivered for leg in self._legs.values() if leg.undelivered), None)
-                return self._fail(broken) if broken else []
-            case "device-url" if self._user_code and not self._device_shown:
-                return self._url_wanted(self._device_url(self._user_code)) + self._device_code()
+                # A CLI that went on to another page had its callback after all.
+                latest = next(reversed(self._legs.values()), None)
+                return self._fail(latest.undelivered) if latest and latest.undelivered else []
+            case "device-url" if self._user_code and self._device_leg is None:
+                return self._url_wanted(self._device_url(self._user_code))
             case "drain":
                 return self._close_all()
         return []
@@ -488,7 +510,7 @@ class LoginMachine:
             )
         error = self._explain_exit()
         if account is not None:
-            error.message += f"; its whoami says {account.describe()} all the same"
+            error = type(error)(f"{error.message}; its whoami says {account.describe()} all the same", error.hint)
         return self._fail(error)
 
     def _verdict_signed_in(self, account: ev.Account, *, already: bool) -> list[Action]:
@@ -526,12 +548,19 @@ class LoginMachine:
             return LoginTimedOutError(
                 f"the sign-in on {host} took too long: {self._plan.cli} never asked for a browser"
             )
+        if leg.state is LegState.ASKING:
+            return LoginTimedOutError(
+                f"the sign-in on {host} took too long: nobody said whether to open the page on {leg.page.authority}"
+            )
         if leg.url is None:
             return LoginTimedOutError(f"the sign-in on {host} took too long: the one-time code was not confirmed")
         where = f"port {leg.url.redirect.port}, sign-in page {leg.number}"
-        if leg.state is LegState.CLOSED:
+        if leg.state in {LegState.CHECKING, LegState.OPENING}:
+            return LoginTimedOutError(f"the sign-in on {host} took too long: the tunnel was not open yet ({where})")
+        if leg.state in {LegState.CLOSING, LegState.CLOSED}:
+            delivered = "did not reach" if leg.undelivered else "was delivered to"
             return LoginTimedOutError(
-                f"the sign-in on {host} took too long: the callback was delivered ({where}), but {cli} did not end"
+                f"the sign-in on {host} took too long: the callback {delivered} {cli} ({where}), and it did not end"
             )
         if leg.state is LegState.CALLED:
             return LoginTimedOutError(

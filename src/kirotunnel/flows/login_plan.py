@@ -53,13 +53,14 @@ CLI_ERRORS: Final[tuple[tuple[str, type[KirotunnelError]], ...]] = (
     (r"state mismatch", StateMismatchError),
     (r"not supported in remote environments", LoginRefusedError),
     (r"device code expired|expired_token", DeviceCodeExpiredError),
-    (r"timed? ?out|timeout waiting", LoginTimedOutError),
     (
         r"no code received|callback channel closed|failed to receive callback|missing code or state",
         CallbackUndeliveredError,
     ),
     (r"access_denied|denied access|authorization denied", OAuthError),
     (r"token exchange failed|service error|dispatch failure|error sending request|discovery failed", TokenRequestError),
+    # Last: a request of the CLI's own that timed out is the target's network, not the person's time.
+    (r"timed? ?out|timeout waiting", LoginTimedOutError),
 )
 
 

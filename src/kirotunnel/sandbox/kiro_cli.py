@@ -205,15 +205,16 @@ class Console:
         if not os.isatty(2):
             raise CliError("Failed to choose")
         theme = Theme(self._edition)
-        self.err(f"{HIDE_CURSOR}{theme.prompt(prompt)}")
-        chosen = self._pick(theme, items)
+        with Keyboard() as keyboard:
+            self.err(f"{HIDE_CURSOR}{theme.prompt(prompt)}")
+            chosen = self._pick(keyboard, theme, items)
         self._erase(len(items) + 1)
         answer = "" if chosen is None else f"{theme.answer(prompt, items[chosen])}\n"
         self.err(f"{answer}{SHOW_CURSOR}", end="")
         return chosen
 
-    def _pick(self, theme: Theme, items: Sequence[str]) -> int | None:
-        active, keyboard = 0, Keyboard()
+    def _pick(self, keyboard: Keyboard, theme: Theme, items: Sequence[str]) -> int | None:
+        active = 0
         while True:
             self.err("".join(f"{theme.item(item, active=item is items[active])}\n" for item in items), end="")
             key = keyboard.read()
@@ -228,18 +229,24 @@ class Console:
             return ""
         if not os.isatty(2):
             raise CliError("IO error: not a terminal")
-        theme, text, keyboard = Theme(self._edition), initial, Keyboard()
-        self.err(f"{theme.prompt(prompt)} {text}", end="")
+        theme = Theme(self._edition)
+        with Keyboard() as keyboard:
+            self.err(f"{theme.prompt(prompt)} {initial}", end="")
+            text = self._edit(keyboard, initial)
+        self.err(f"\r{ERASE_LINE}{theme.answer(prompt, text)}")
+        return text
+
+    def _edit(self, keyboard: Keyboard, text: str) -> str:
+        # An empty line is no answer.
         while (key := keyboard.read()) != "enter" or not text:
             if key == "interrupt":
                 raise CliError("IO error: read interrupted")
             if key == "backspace" and text:
                 text = text[:-1]
-                self.err("\x1b[1D \x1b[1D", end="")
+                self.err("\b \b", end="")
             elif len(key) == 1:
                 text += key
                 self.err(key, end="")
-        self.err(f"\r{ERASE_LINE}{theme.answer(prompt, text)}")
         return text
 
     def _erase(self, lines: int) -> None:
@@ -282,7 +289,10 @@ class Theme:
 
 
 class Keyboard:
-    """Keys, one at a time: from stdin where that is a terminal, else from /dev/tty. What is piped in is no key."""
+    """Keys, one at a time: from stdin where that is a terminal, else from /dev/tty. What is piped in is no key.
+
+    While it is entered the terminal gives each key at once and shows none. Ctrl-C is a key here, and no signal.
+    """
 
     DONE: Final = ("enter", " ", "escape", "q", "interrupt")
     """The keys that end a menu."""
@@ -296,20 +306,29 @@ class Keyboard:
         except OSError as exc:
             raise CliError(f"IO error: {exc.strerror} (os error {exc.errno})") from exc
 
+    def __enter__(self) -> Keyboard:
+        import termios
+
+        self._before = termios.tcgetattr(self._fd)
+        settings = termios.tcgetattr(self._fd)
+        settings[0] &= ~termios.ICRNL
+        settings[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+        # TCSADRAIN keeps what was typed ahead.
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, settings)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        import termios
+
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+
     def read(self) -> str:
         """A character, or the name of a key; empty for a key without a name here."""
-        import termios
-        import tty
-
-        before = termios.tcgetattr(self._fd)
-        # The terminal is raw while a key is read and no longer; TCSADRAIN keeps what was typed ahead.
-        tty.setraw(self._fd, termios.TCSADRAIN)
         try:
             return self._key()
         except OSError as exc:
             raise CliError(f"IO error: {exc.strerror} (os error {exc.errno})") from exc
-        finally:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, before)
 
     def _key(self) -> str:
         data = os.read(self._fd, 1)

@@ -27,6 +27,8 @@ class Disk:
     tmp: Path
     tools: Path
     loopback: Path
+    cli_log: Path
+    """What the stand-in did, one JSON object a line; it holds codes and states."""
     host_key: Path
     client_key: Path
     known_hosts: Path
@@ -41,6 +43,7 @@ class Disk:
             tmp=directory / "tmp",
             tools=directory / "bin",
             loopback=directory / "loopback",
+            cli_log=directory / "cli_log",
             host_key=directory / "host_key",
             client_key=directory / "client_key",
             known_hosts=directory / "known_hosts",
@@ -86,7 +89,8 @@ class Disk:
         }
 
     def _cli_wrapper(self, cli_env: Mapping[str, str], python: str) -> str:
-        variables = {**cli_env, "KIRO_STANDIN_LOOPBACK": str(self.loopback)}
+        log = {"KIRO_STANDIN_LOG": str(self.cli_log)}
+        variables = {**log, **cli_env, "KIRO_STANDIN_LOOPBACK": str(self.loopback)}
         exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
         # -I: neither PYTHON* of the caller nor the modules beside the script can get in the way of its imports.
         return "\n".join(["#!/bin/sh", *exports, f'exec {shlex.quote(python)} -I {shlex.quote(str(CLI))} "$@"', ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,10 +64,14 @@ async def sign_in(
     start_url: str | None = None,
     region: str | None = None,
     patience_s: float = PATIENCE_S,
+    asks_for_icon: bool = False,
 ) -> RobotReport:
-    """Sign in, or refuse to, starting at this page; `start_url` and `region` are typed where `idc` asks for them."""
+    """Sign in, or refuse to, starting at this page; `start_url` and `region` are typed where `idc` asks for them.
+
+    With `asks_for_icon` it asks the callback's server for its icon first, as browsers do.
+    """
     typed = {name: text for name, text in (("start_url", start_url), ("region", region)) if text is not None}
-    robot = _Robot(url, (decision, "continue", "confirm", *_METHOD_IDS[method]), typed)
+    robot = _Robot(url, (decision, "continue", "confirm", *_METHOD_IDS[method]), typed, asks_for_icon)
     try:
         async with (
             asyncio.timeout(patience_s),
@@ -182,6 +187,7 @@ class _Robot:
     wanted: tuple[str, ...]
     """The ids of what it presses, the first that a page has."""
     typed: Mapping[str, str]
+    asks_for_icon: bool = False
     steps: list[str] = field(default_factory=list)
     decided: bool = False
     callback_status: int | None = None
@@ -214,15 +220,27 @@ class _Robot:
         import httpx
 
         shown = _shown(visit.url)
+        is_first_callback = self._is_callback(visit.url) and self.callback_status is None
+        if is_first_callback and self.asks_for_icon:
+            await self._ask_for_icon(client, visit.url)
         try:
             response = await client.request(visit.method, visit.url, data=visit.form)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             self._lost(shown, exc)
             return None
-        if self._is_callback(visit.url) and self.callback_status is None:
+        if is_first_callback:
             self.callback_status = response.status_code
             self.steps.append(f"callback {shown}: answered {response.status_code}")
         return response
+
+    async def _ask_for_icon(self, client: httpx.AsyncClient, url: str) -> None:
+        import httpx
+
+        # A connection of its own: the answer may end it, and that is nothing to the callback.
+        icon = urljoin(url, "/favicon.ico")
+        with contextlib.suppress(httpx.HTTPError):
+            response = await client.get(icon, headers={"Connection": "close"})
+            self.steps.append(f"icon {_shown(icon)}: answered {response.status_code}")
 
     def _lost(self, shown: str, error: Exception) -> None:
         self.steps.append(f"{shown}: no answer ({type(error).__name__})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,8 @@ from kirotunnel.errors import TargetError, TargetKindUnavailableError
 _INSTANCE: Final = re.compile(r"(?:[^@]+@)?i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 # OpenSSH refuses most shell metacharacters in names: ProxyCommand and Match exec see them (ssh.c, valid_hostname).
 _FORBIDDEN: Final = re.compile(r"[\s'`\"$\\;&<>|(){}\x00-\x1f\x7f]")
-_PORT_TAIL: Final = re.compile(r"^(?P<host>[^:\[\]]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>\d+)$")
+_PORT_TAIL: Final = re.compile(r"(?P<host>[^:\[\]]+|\[[^\[\]]+\]):(?P<port>[0-9]+)")
+_MAX_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,24 @@ def parse_target(text: str) -> SSHTarget:
         raise TargetError(f"{text!r} is no target")
     if "/" in host:
         raise TargetError(f"{text!r} is no target: it has a path")
-    if tail := _PORT_TAIL.match(host):
-        if not 0 < int(tail["port"]) < 65536:
+    port = ""
+    if tail := _PORT_TAIL.fullmatch(host):
+        host, port = tail["host"], tail["port"].lstrip("0")
+        if len(port) > 5 or not 0 < int(port or 0) <= _MAX_PORT:
             raise TargetError(f"{text!r} has a port that does not exist")
-        return SSHTarget(text, f"ssh://{user}{at}{tail['host']}:{int(tail['port'])}")
-    if host.startswith("["):
-        if not host.endswith("]"):
+    if "[" in host or "]" in host:
+        if not (host.startswith("[") and host.endswith("]") and _is_v6(host[1:-1])):
             raise TargetError(f"{text!r} has an address that cannot be read")
-        host = host[1:-1]
-    elif ":" in host and (is_uri or not re.fullmatch(r"[0-9A-Fa-f:.]+(?:%[\w.]+)?", host)):
+    elif ":" in host and (is_uri or not _is_v6(host)):
         raise TargetError(f"{text!r} has a port that cannot be read")
-    return SSHTarget(text, f"{user}{at}{host}")
+    if port:
+        return SSHTarget(text, f"ssh://{user}{at}{host}:{port}")
+    return SSHTarget(text, f"{user}{at}{host.strip('[]')}")
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

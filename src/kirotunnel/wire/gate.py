@@ -8,10 +8,11 @@ is dialled.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.redaction import Secret
@@ -19,6 +20,10 @@ from kirotunnel.redaction import Secret
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 # A callback without a known state must at least be one (RFC 6749 §4.1.2; kiro-cli's portal may send login_option only).
 _RESPONSE_PARAMETERS: Final = frozenset({"code", "error", "login_option"})
+# The path and query that a browser sends (RFC 9112 §3.2.1). No fragment, which the remote might read as part of the
+# state; no backslash in the path and no second slash, with which a browser leaves for another host.
+_TARGET: Final = re.compile(r"/(?!/)[!$-;=@-\[\]-~]*(?:\?[!$-;=?-~]*)?")
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +80,14 @@ Decision = Forward | FollowUp | Refuse
 
 def decide(head: RequestHead, port: int, rules: Sequence[LegRule]) -> Decision:
     """Decide on one request that arrived on `port`, given the rules of all legs that this port serves."""
-    if len(head.hosts) != 1 or not head.target.startswith("/") or head.target.startswith("//"):
+    if len(head.hosts) != 1 or not _TARGET.fullmatch(head.target):
         return Refuse(400, "malformed")
-    if head.hosts[0].lower() not in {f"{name}:{port}" for name in LOOPBACK_NAMES}:
+    if head.hosts[0].lower() not in _own_hosts(port):
         return Refuse(403, "host")  # DNS rebinding: the page of another name that now leads here
-    parts = urlsplit(head.target)
+    path, _, query = head.target.partition("?")
     if head.method == "GET" and (rule := next((r for r in rules if r.follow_up == head.target), None)):
         return FollowUp(rule)
-    return _callback(head, parts.path, parts.query, rules)
+    return _callback(head, path, query, rules)
 
 
 def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision:
@@ -92,9 +97,11 @@ def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]
     here = [rule for rule in here if head.method == "GET" or (head.method == "POST" and rule.form_post)]
     if not here:
         return Refuse(405, "method")
-    parameters = _parameters(query if head.method == "GET" else head.body.decode("utf-8", "replace"))
+    parameters = _parameters(query) if head.method == "GET" else _form(head, query)
     if parameters is None:
         return Refuse(400, "malformed")
+    # A rule that knows its state first: the other would take any response.
+    here.sort(key=lambda rule: rule.state is None)
     matching = next((rule for rule in here if _belongs(rule, parameters)), None)
     if matching is None:
         return Refuse(403, "state")
@@ -112,6 +119,16 @@ def _parameters(text: str) -> dict[str, str] | None:
     return {name: values[0] for name, values in parsed.items()}
 
 
+def _form(head: RequestHead, query: str) -> dict[str, str] | None:
+    """The parameters of a posted response; None where it is no form, or says something in its query as well."""
+    in_query = _parameters(query)
+    if head.content_type.partition(";")[0].strip().lower() != _FORM:
+        return None
+    if in_query is None or not in_query.keys().isdisjoint({"state", *_RESPONSE_PARAMETERS}):
+        return None
+    return _parameters(head.body.decode("utf-8", "replace"))
+
+
 def _belongs(rule: LegRule, parameters: dict[str, str]) -> bool:
     if rule.state is None:
         return not _RESPONSE_PARAMETERS.isdisjoint(parameters)
@@ -124,15 +141,13 @@ def same_origin_target(location: str, port: int) -> str | None:
     kiro-cli's SSO and external IdP legs answer with a redirect to http://127.0.0.1:PORT/index.html, whatever name of
     this machine the browser used.
     """
-    try:
-        parts = urlsplit(location)
-        own = not parts.netloc or (parts.scheme == "http" and parts.netloc.lower() in _netlocs(port))
-    except ValueError:
-        return None
-    if not own or not parts.path.startswith("/"):
-        return None
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+    target = location.partition("#")[0]
+    for origin in (f"http://{host}" for host in _own_hosts(port)):
+        if target.lower().startswith(f"{origin}/"):
+            target = target[len(origin) :]
+            break
+    return target if _TARGET.fullmatch(target) else None
 
 
-def _netlocs(port: int) -> set[str]:
+def _own_hosts(port: int) -> set[str]:
     return {f"{name}:{port}" for name in LOOPBACK_NAMES}

@@ -33,13 +33,15 @@ class ListeningPort:
         return address.is_unspecified or str(address) == "127.0.0.1"
 
 
-_SS: Final = re.compile(r"^(?:LISTEN\s+)?\d+\s+\d+\s+(?P<local>\S+):(?P<port>\d+)\s+\S+(?:\s+(?P<rest>.*))?$")
-_SS_USER: Final = re.compile(r"\(\(\"(?P<program>[^\"]*)\",pid=(?P<pid>\d+)")
+MAX_PORT: Final = 65535
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")
+_SS: Final = re.compile(r"^(?:LISTEN\s+)?\d+\s+\d+\s+(?P<local>\S+):(?P<port>[0-9]{1,5})\s+\S+(?:\s+(?P<rest>.*))?$")
+_SS_USER: Final = re.compile(r"\(\(\"(?P<program>[^\"]*)\",pid=(?P<pid>[0-9]{1,10})\b")
 _PROC: Final = re.compile(
     r"^\s*\d+: (?P<address>[0-9A-F]{8}|[0-9A-F]{32}):(?P<port>[0-9A-F]{4}) \S+ 0A "
     r"(?:\S+ ){3}\s*\d+\s+\d+ (?P<inode>\d+)"
 )
-_SOCKET: Final = re.compile(r"^/proc/(?P<pid>\d+) (?P<inode>\d+) ?(?P<program>.*)$")
+_SOCKET: Final = re.compile(r"^/proc/(?P<pid>[0-9]{1,10}) (?P<inode>\d+) ?(?P<program>.*)$")
 
 
 def parse_ss(lines: Iterable[str]) -> Iterator[ListeningPort]:
@@ -50,7 +52,7 @@ def parse_ss(lines: Iterable[str]) -> Iterator[ListeningPort]:
         user = _SS_USER.search(row["rest"] or "")
         address = row["local"].split("%")[0].strip("[]")
         address = {"*": "::"}.get(address, address)
-        if _is_address(address):
+        if _is_address(address) and int(row["port"]) <= MAX_PORT:
             pid, program = (int(user["pid"]), user["program"]) if user else (None, None)
             yield ListeningPort(address, int(row["port"]), pid, program)
 
@@ -72,14 +74,14 @@ def parse_lsof(lines: Iterable[str]) -> Iterator[ListeningPort]:
     program: str | None = None
     for line in lines:
         key, value = line[:1], line[1:].strip()
-        if key == "p" and value.isdigit():
-            pid, program = int(value), None
+        if key == "p":
+            pid, program = int(value) if _NUMBER.fullmatch(value) else None, None
         elif key == "c":
             program = value
         elif key == "n":
             address, _, port = value.rpartition(":")
             address = {"*": "::"}.get(address, address.strip("[]"))
-            if port.isdigit() and _is_address(address):
+            if _NUMBER.fullmatch(port) and int(port) <= MAX_PORT and _is_address(address):
                 yield ListeningPort(address, int(port), pid, program)
 
 

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import cache
 from typing import Final, Literal
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -32,8 +32,13 @@ LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # RFC 3986's characters and the few more that browsers take as they are; no space, control, quote, backslash, non-ASCII.
 _URL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%{}|]+")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+# Host and port as all parsers read them alike: urlsplit would also take `[v1.name]`, empty labels, `name[::1]`.
+_AUTHORITY: Final = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+)*\.?)(?::(?P<port>[0-9]{1,5}))?"
+)
 # Names that resolve inside a network only (RFC 6761, 6762, 8375, and what routers and VPNs use).
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet", ".corp", ".private")
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 # WHATWG's URL parser reads a host whose last label is a number as an IPv4 address: 2130706433, 0x7f.1, 127.1.
 _NUMERIC_LABEL: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)")
 
@@ -52,14 +57,15 @@ class TrustedHost:
         problem = SettingsError(
             f"{text!r} is no host for --trust-url-host", "give a host name, or HOST:PORT, without https:// and path"
         )
+        authority = text.strip()
         try:
-            parts = urlsplit(f"//{text.strip()}")
+            parts = urlsplit(f"//{authority}")
             host, port = parts.hostname, parts.port
         except ValueError as exc:
             raise problem from exc
-        if not host or parts.path or parts.query or parts.username is not None or "@" in parts.netloc:
+        if not host or port == 0 or not _AUTHORITY.fullmatch(authority):
             raise problem
-        return cls(host.rstrip("."), port)
+        return cls(_normal(host), port)
 
     def covers(self, host: str, port: int) -> bool:
         """Whether this entry allows that host at that port."""
@@ -71,7 +77,7 @@ class UrlPolicy:
     """Which hosts a CLI is known to use, and which the person trusts."""
 
     known_hosts: tuple[str, ...] = ()
-    """Host patterns: a name, or `*.name` and `oidc.*.name` with one asterisk for one label or more."""
+    """Host patterns: a name; `*.name` for any name under it; `oidc.*.name` with the asterisk for one label."""
     trusted: tuple[TrustedHost, ...] = ()
 
     def trusting(self, host: str, port: int | None = None) -> UrlPolicy:
@@ -127,8 +133,8 @@ def check_url(text: str, policy: UrlPolicy) -> CheckedUrl:
     The answer's `standing` is `unknown` where only a person's yes allows it.
     """
     parts = _split(text)
-    host = (parts.hostname or "").rstrip(".")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = _normal(parts.hostname or "")
+    port = parts.port or (443 if parts.scheme == "https" else 80)  # port 0 was refused by then
     if any(entry.covers(host, port) for entry in policy.trusted):
         return CheckedUrl(Secret(text), host, port, "trusted")
     if is_private_host(host):
@@ -165,25 +171,37 @@ def has_loopback_redirect(text: str) -> bool:
 
 def parse_redirect_uri(text: str) -> RedirectUri:
     """`http://localhost|127.0.0.1|[::1]:PORT[/path]`. Raises RedirectNotLoopbackError or PortNotPermittedError."""
+    unreadable = RedirectNotLoopbackError("the authorize URL's redirect_uri cannot be read")
+    if not _URL_CHARACTERS.fullmatch(text):  # urlsplit takes line breaks and tabs out
+        raise unreadable
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as exc:
-        raise RedirectNotLoopbackError("the authorize URL's redirect_uri cannot be read") from exc
+        raise unreadable from exc
     if parts.scheme != "http" or host not in LOOPBACK_HOSTS or "@" in parts.netloc:
-        shown = host if _URL_CHARACTERS.fullmatch(host) else "an unreadable host"
-        raise RedirectNotLoopbackError(f"the authorize URL's redirect_uri leads to {shown}, not to a loopback address")
+        raise RedirectNotLoopbackError(
+            f"the authorize URL's redirect_uri leads to {host or 'no host'}, not to a loopback address over http"
+        )
     if port is None or port < MIN_PORT:
-        raise PortNotPermittedError(f"the authorize URL's redirect_uri asks for local port {port or 80}")
+        raise PortNotPermittedError(
+            f"the authorize URL's redirect_uri asks for local port {80 if port is None else port}"
+        )
     return RedirectUri(host, port, parts.path)
 
 
 def is_private_host(host: str) -> bool:
     """Whether a browser would find that host on this machine or in a private network, as far as the name tells."""
     try:
-        return not ipaddress.ip_address(host).is_global
+        address = ipaddress.ip_address(host)
     except ValueError:
         labels = host.split(".")
+    else:
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.is_site_local:
+                return True
+            address = address.ipv4_mapped or address.sixtofour or _nat64(address) or address
+        return not address.is_global
     return (
         len(labels) == 1
         or _NUMERIC_LABEL.fullmatch(labels[-1]) is not None
@@ -192,9 +210,33 @@ def is_private_host(host: str) -> bool:
     )
 
 
+def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a NAT64 gateway makes of it (RFC 6052 §2.1)."""
+    return ipaddress.IPv4Address(address.packed[12:]) if address in _NAT64 else None
+
+
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns names the host; an asterisk never matches an empty label."""
-    return any(fnmatchcase(host, pattern) and ".." not in host for pattern in patterns)
+    """Whether one of the patterns names the host.
+
+    A leading asterisk stands for one label or more: all names under it are the service's own. An inner one stands for
+    exactly one: `oidc.*.amazonaws.com` is each region, and not the bucket `oidc.evil.s3.amazonaws.com`.
+    """
+    return any(_host_pattern(pattern).fullmatch(host) for pattern in patterns)
+
+
+@cache
+def _host_pattern(pattern: str) -> re.Pattern[str]:
+    first, *others = ("[^.]+" if label == "*" else re.escape(label) for label in pattern.split("."))
+    return re.compile(r"\.".join([f"{first}(?:\\.{first})*" if pattern.startswith("*") else first, *others]))
+
+
+def _normal(host: str) -> str:
+    """The host as browsers compare it: lower case, no final dot, IPv6 in its shortest spelling."""
+    host = host.lower().removesuffix(".")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def _split(text: str) -> SplitResult:
@@ -212,12 +254,13 @@ def _split(text: str) -> SplitResult:
         host, _ = parts.hostname, parts.port
     except ValueError as exc:
         raise UrlRefusedError("the remote asked to open a URL whose host or port cannot be read") from exc
-    if not host or not text[scheme.end() :].startswith("//") or parts.netloc.endswith(":"):
+    if not host or not text[scheme.end() :].startswith("//"):
         raise UrlRefusedError("the remote asked to open a URL without a host")
     if "@" in parts.netloc:
         raise UrlRefusedError("the remote asked to open a URL with user information before its host")
-    if ":" not in host and not re.fullmatch(r"[a-z0-9._\-]+", host):
-        raise UrlRefusedError("the remote asked to open a URL whose host name has forbidden characters")
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    if authority is None or int(authority["port"] or 443) == 0:
+        raise UrlRefusedError("the remote asked to open a URL whose host or port cannot be read")
     return parts
 
 

@@ -14,8 +14,10 @@ SPINNER_GLYPHS: Final = frozenset("▰▱⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 _MAX_SEQUENCE: Final = 64
 """Characters: a longer escape sequence is none that we pass on, and is dropped as it comes."""
 # Colours, moves within a menu's few lines, erasing, and the cursor's visibility: what a prompt needs to be drawn.
-_HARMLESS_CSI: Final = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]?[0-9]?[ABCDG]|[0-2]?[JK]|\?25[hl])")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_HARMLESS_CSI: Final = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]?[0-9]?[ABCDG]|0?J|[0-2]?K|\?25[hl])")
+# Controls, bidirectional overrides, and halves of characters, which JSON can name and no terminal can be sent.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_STRINGS: Final = frozenset("]PX^_")
 
 
 def one_line(text: str, limit: int = 300) -> str:
@@ -51,8 +53,11 @@ class EscapeScanner:
         return pieces
 
     def _continue(self, char: str, pieces: list[tuple[str, bool]]) -> None:
+        in_string = self._pending[1:2] in _STRINGS
+        if in_string and self._pending.endswith("\x1b") and char != "\\":
+            self._pending, in_string = "\x1b", False  # a string that was broken off by the next sequence
         sequence = self._pending + char
-        if char == "\x1b" and len(sequence) > 2 and sequence[1] != "]" and sequence[1] not in "PX^_":
+        if char == "\x1b" and not in_string:
             self._pending = "\x1b"  # a sequence that was broken off by the next one
         elif _finished(sequence):
             pieces.append((sequence, True))
@@ -66,7 +71,7 @@ def _finished(sequence: str) -> bool:
     introducer = sequence[1]
     if introducer == "[":
         return len(sequence) > 2 and "@" <= sequence[-1] <= "~"
-    if introducer in "]PX^_":
+    if introducer in _STRINGS:
         return sequence[-1] in "\x07\x9c" or sequence.endswith("\x1b\\")
     return not " " <= sequence[-1] <= "/"
 

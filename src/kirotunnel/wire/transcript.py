@@ -90,7 +90,8 @@ _URL: Final = re.compile(r"https?://[^\s\"'<>`]+")
 _USER_CODE: Final = re.compile(r"\b[Cc]ode: *(?P<code>[A-Z0-9]{4}-[A-Z0-9]{4})(?![A-Z0-9-])")
 # Kiro's own cloud launcher reads 1.24–2.0 as tolerantly as this.
 _PORT: Final = re.compile(r"(?:(?:localhost|127\.0\.0\.1):|[Pp]ort(?: number)?(?: is)?[: ]+)(?P<port>[0-9]{4,5})\b")
-_ERROR: Final = re.compile(r"\berror: *(?P<text>\S.*)$")
+# No word boundary: the launcher's spinner ends in `cancel`, and what follows is glued to it.
+_ERROR: Final = re.compile(r"error: *(?P<text>\S.*)$")
 _SPINNER: Final = re.compile(rf"^\s*[{''.join(sorted(SPINNER_GLYPHS))}]+\s*")
 
 
@@ -125,12 +126,13 @@ class Transcript:
     def _look_for_prompt(self, line: str) -> list[TranscriptEvent]:
         if self._asked or _ANSWERED.search(line):
             return []
-        for pattern, kind in _PROMPTS:
-            if found := pattern.search(line):
-                self._asked = kind
-                self._in_menu = kind in {"method", "profile", "other"}
-                return [PromptShown(kind, found[0].strip(" ?›"))]
-        return []
+        matches = [(found, kind) for pattern, kind in _PROMPTS if (found := pattern.search(line))]
+        if not matches:
+            return []
+        # The one that was complete first, as if the line had come character by character.
+        found, self._asked = min(matches, key=lambda match: match[0].end())
+        self._in_menu = self._asked in {"method", "profile", "other"}
+        return [PromptShown(self._asked, found[0].strip(" ?›"))]
 
     def _finish_line(self) -> list[TranscriptEvent]:
         line = "".join(self._line)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+from collections.abc import Iterator
 from typing import Final
 
 from kirotunnel.events import Account, AccountType
@@ -17,22 +20,17 @@ _TYPES: Final[dict[str, tuple[AccountType, str | None]]] = {
     "ExternalIdP": ("external-idp", None),
     "ApiKey": ("api-key", None),
 }
+_MAX_BRACES: Final = 16
 
 
 def parse_whoami(output: str) -> Account | None:
     """The account, or None where nobody is signed in or the output is not understood.
 
-    Only the first JSON value counts: for IAM Identity Center the plain text of the profile follows it, even with
-    `-f json` (seen in 2.21.0).
+    Only the first JSON object with an account type counts: for IAM Identity Center the plain text of the profile
+    follows it, even with `-f json` (seen in 2.21.0), and a log line with a brace may stand before it.
     """
-    start = output.find("{")
-    if start < 0:
-        return None
-    try:
-        answer, _ = json.JSONDecoder().raw_decode(output, start)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(answer, dict):
+    answer = next((value for value in _values(output) if "accountType" in value), None)
+    if answer is None:
         return None
     kind = answer.get("accountType")
     if not isinstance(kind, str) or kind not in _TYPES:
@@ -45,6 +43,17 @@ def parse_whoami(output: str) -> Account | None:
         start_url=_text(answer, "startUrl"),
         region=_text(answer, "region"),
     )
+
+
+def _values(output: str) -> Iterator[dict[str, object]]:
+    """The JSON objects in the output, each looked for from one of its first few braces."""
+    for brace in itertools.islice(re.finditer(r"\{", output), _MAX_BRACES):
+        try:
+            value, _ = json.JSONDecoder().raw_decode(output, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value
 
 
 def _text(answer: dict[str, object], key: str) -> str | None:

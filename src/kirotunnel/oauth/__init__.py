@@ -1,0 +1,1 @@
+"""The core login flows' protocols: PKCE, device codes, OpenID Connect, and the dialects of Kiro and of AWS."""
