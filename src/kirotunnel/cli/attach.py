@@ -35,7 +35,6 @@ def command(ctx: click.Context, /, target: str, **_: Any) -> int:
 
     Finds the port on which it waits for its callback, opens the tunnel, and ends it when the callback has arrived.
     """
-    fill_from_settings(ctx, target)
     chosen = ctx.params
     from kirotunnel.cli.login import ssh_options_of
     from kirotunnel.cli.running import make_conversation, run_flow
@@ -48,18 +47,19 @@ def command(ctx: click.Context, /, target: str, **_: Any) -> int:
     conversation = make_conversation(
         target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
     )
-    options = AttachOptions(
-        target=target,
-        ssh=ssh_options_of(chosen),
-        cli=chosen["cli"],
-        port=chosen["port"],
-        trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
-        timeout_s=chosen["timeout"],
-    )
-    terminal = Terminal.detect()
-    environment = Environment(conversation=conversation, prompts=terminal or Nobody(), terminal=terminal)
 
     async def flow() -> int:
+        fill_from_settings(ctx, target)
+        options = AttachOptions(
+            target=target,
+            ssh=ssh_options_of(chosen),
+            cli=chosen["cli"],
+            port=chosen["port"],
+            trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+            timeout_s=chosen["timeout"],
+        )
+        terminal = Terminal.detect()
+        environment = Environment(conversation=conversation, prompts=terminal or Nobody(), terminal=terminal)
         await attach(options, environment)
         conversation.tell(f"the callback was delivered to {target}; the other terminal says whether it is signed in")
         return 0

@@ -197,7 +197,7 @@ def _browser_opened(event: ev.Event, _: str, method: str) -> str:
 
 def _refused(event: ev.Event, target: str, _: str) -> str:
     assert isinstance(event, ev.RequestRefused)  # noqa: S101 - by the table below
-    return f"Answered a stray request here, so that it cannot disturb the login on {target} ({_REASONS[event.reason]})"
+    return f"Answered a stray request here; it did not reach {target}\nIt was {_REASONS[event.reason]}"
 
 
 def _callback(event: ev.Event, target: str, _: str) -> str:
@@ -217,12 +217,12 @@ def _signed_in(event: ev.Event, target: str, _: str) -> str:
 
 
 _REASONS: Final[dict[ev.RefusalReason, str]] = {
-    "path": "another path than the callback's",
-    "state": "the state of another sign-in",
-    "host": "another Host than localhost",
-    "method": "another method than the callback's",
-    "malformed": "not HTTP",
-    "idle": "a connection without a request",
+    "path": "for another path than the callback's, such as a page's icon",
+    "state": "with the state of another sign-in",
+    "host": "for another host than localhost",
+    "method": "by another method than the callback's",
+    "malformed": "no HTTP",
+    "idle": "a connection that asked for nothing",
 }
 
 _STEPS: Final[dict[type[ev.Event], Callable[[ev.Event, str, str], str]]] = {
@@ -245,13 +245,15 @@ _STEPS: Final[dict[type[ev.Event], Callable[[ev.Event, str, str], str]]] = {
 
 def summary(result: DemoResult, target: str) -> list[str]:
     """The lines after the last step."""
+    strays = ["Through `ssh -L` the stray requests would have reached kiro-cli, too."] if result.strays else []
     return [
-        f"Signed in as {one_line(result.account.describe())} on {target} in {_duration(round(result.took_s * 1000))}",
-        *_happened(result, target),
-        "The stand-ins are gone again, and nothing of them is left.",
+        f"Signed in as {one_line(result.account.describe())} on {target} in {_duration(round(result.took_s * 1000))}:",
+        *(f"    {line}" for line in _happened(result, target)),
+        "The stand-ins are gone again; nothing of them is left.",
         "",
         "The same by hand, without kirotunnel:",
-        *_by_hand(result.tunnels, target),
+        *(f"    {line}" for line in _by_hand(result.tunnels, target)),
+        *strays,
         "",
         "With a host of your own, type:",
         "    kirotunnel login my-ec2",
@@ -260,32 +262,29 @@ def summary(result: DemoResult, target: str) -> list[str]:
 
 def _happened(result: DemoResult, target: str) -> list[str]:
     tunnels = [
-        f"    port {tunnel.port} was opened here for {_duration(tunnel.open_ms)}, and closed"
-        for tunnel in result.tunnels
+        f"port {tunnel.port} opened here for {_duration(tunnel.open_ms)}, and closed" for tunnel in result.tunnels
     ]
     return [
-        f"    {_counted(len(result.tunnels), 'sign-in page')} opened in the browser of this machine",
+        f"{_count(len(result.tunnels), 'sign-in page')} opened",
         *tunnels,
-        f"    {_counted(result.requests, 'request')} reached kiro-cli on {target}",
-        f"    {_counted(result.strays, 'stray')} answered here instead",
+        f"{_count(result.requests, 'request')} passed on to kiro-cli on {target}",
+        f"{_count(result.strays, 'stray request')} answered here instead",
     ]
 
 
 def _by_hand(tunnels: Sequence[Tunnel], target: str) -> list[str]:
-    lines = [f"    ssh {target}, and there `kiro-cli login`; note the port that it chose"]
-    for number, tunnel in enumerate(tunnels, 1):
-        when = "in a second terminal" if number == 1 else "and for the next page, while it waits"
-        lines.append(f"    ssh -N -L {tunnel.port}:localhost:{tunnel.port} {target}    ({when})")
-    return [*lines, "    copy the address to the browser here; afterwards end each ssh -L"]
+    forwards = [f"ssh -N -L {tunnel.port}:localhost:{tunnel.port} {target}" for tunnel in tunnels]
+    when = ["in a second terminal, with the port that it chose", *["for the next page, while it waits"] * len(forwards)]
+    width = max(map(len, forwards), default=0)
+    return [
+        f"ssh {target}, and there `kiro-cli login`",
+        *(f"{forward:<{width}}   {then}" for forward, then in zip(forwards, when, strict=False)),
+        "the address copied from there to the browser here, and at last Ctrl-C in the second terminal",
+    ]
 
 
-def _counted(number: int, noun: str) -> str:
-    was = "was" if number == 1 else "were"
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'} {was}" if noun != "request" else _requests(number)
-
-
-def _requests(number: int) -> str:
-    return f"{number} request" if number == 1 else f"{number or 'no'} requests"
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(milliseconds: int) -> str:

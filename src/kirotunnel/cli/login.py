@@ -56,19 +56,20 @@ def command(ctx: click.Context, /, target: str, **_: Any) -> int:
 
     TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port].
     """
-    fill_from_settings(ctx, target)
     chosen = ctx.params
     from kirotunnel.cli.running import make_conversation, run_flow
 
     conversation = make_conversation(
         target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
     )
-    options = login_options(chosen)
-    environment = make_environment(chosen, conversation)
 
     async def flow() -> int:
+        fill_from_settings(ctx, target)
+        options = login_options(chosen)
+        environment = make_environment(chosen, conversation)
         if chosen["dry_run"]:
-            return await _dry_run(options)
+            click.echo(await _plan(options), err=chosen["as_json"])
+            return 0
         from kirotunnel.flows.remote_login import login
 
         result = await login(options, environment)
@@ -130,8 +131,8 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
     return Environment(conversation=conversation, prompts=terminal or Nobody(), browser=browser, terminal=terminal)
 
 
-async def _dry_run(options: LoginOptions) -> int:
-    """Print what would be done, and what a person would type instead. Connects to nothing."""
+async def _plan(options: LoginOptions) -> str:
+    """What would be done, and what a person would type instead. Connects to nothing."""
     from kirotunnel.profiles.profile import load_profile
     from kirotunnel.ssh.config import resolve_endpoint
     from kirotunnel.targets.target import parse_target
@@ -148,5 +149,4 @@ async def _dry_run(options: LoginOptions) -> int:
         f"forward   the port that it chooses, one of {', '.join(map(str, profile.ports))}; then a second page's",
         f"by hand   {shlex.join(ssh)}",
     ]
-    click.echo("\n".join(lines))
-    return 0
+    return "\n".join(lines)

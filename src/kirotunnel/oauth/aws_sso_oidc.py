@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from kirotunnel.errors import OAuthError, ServiceReplyError, ServiceUnreachableError
+from kirotunnel.errors import ServiceRefusedError, ServiceReplyError, ServiceUnreachableError
 from kirotunnel.oauth.authorization import AuthorizationRequest
 from kirotunnel.oauth.device import DEFAULT_INTERVAL_S, DeviceAuthorization, PollAnswer
 from kirotunnel.oauth.endpoints import Endpoints
@@ -230,10 +230,8 @@ def _words(reply: Reply) -> str:
     return f"{known}, {said}" if known and said else known or said
 
 
-class RegistrationRefusedError(OAuthError):
+class RegistrationRefusedError(ServiceRefusedError):
     """The registration that was kept is not good any more: make a new one and try again."""
-
-    code = "KT617"
 
 
 class AwsSsoOidc:

@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 from urllib.parse import quote
 
 from kirotunnel.errors import OAuthError, ServiceReplyError, ServiceUnreachableError
-from kirotunnel.oauth.authorization import AuthorizationRequest, Granted, read_response
+from kirotunnel.oauth.authorization import AuthorizationRequest, Granted, check_state, read_response
 from kirotunnel.oauth.device import DeviceAuthorization, PollAnswer
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.oauth.http import HttpClient
@@ -109,8 +109,7 @@ def read_portal_callback(request: AuthorizationRequest, path: str, parameters: M
         provider: SocialProvider = "google" if option == "google" else "github"
         redirect_uri = f"{request.redirect_uri}{path}?login_option={provider}"
         return SocialChosen(provider=provider, code=response.code, redirect_uri=redirect_uri)
-    # No code here: a second sign-in follows. Whatever is in `code` is passed over.
-    read_response(request, {**parameters, "code": "none"})
+    check_state(request, parameters)  # no code here: a second sign-in follows
     if option in {"builderid", "awsidc", "internal"}:
         start_url, region = _needed(parameters, "issuer_url"), _needed(parameters, "idc_region")
         return AwsChosen(method="builder-id" if option == "builderid" else "idc", start_url=start_url, region=region)

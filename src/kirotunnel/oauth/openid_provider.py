@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from kirotunnel.errors import DiscoveryError, FlowUnavailableError, ServiceReplyError, ServiceUnreachableError
@@ -216,22 +215,25 @@ class OpenIdProvider:
         if self.metadata.jwks_uri is None:
             raise DiscoveryError(f"the description of {self.metadata.issuer} has no jwks_uri for its ID token")
         expected = Expectation(issuer=self.metadata.issuer, client_id=self.client.client_id, now=now, nonce=nonce)
-        return await _identity(self._http, self.metadata.jwks_uri, tokens.id_token, expected)
+        keys = read_keys(await self._http.send(get(self.metadata.jwks_uri)))
+        return validate(tokens.id_token, keys, expected)
 
-    def grant(self, identity: Identity | None) -> OpenIdGrant:
+    def grant(self) -> OpenIdGrant:
         """What a session needs to be renewed and ended."""
         return OpenIdGrant(
             issuer=self.metadata.issuer,
             client_id=self.client.client_id,
             token_endpoint=self.metadata.token_endpoint,
-            jwks_uri=self.metadata.jwks_uri,
             revocation_endpoint=self.metadata.revocation_endpoint,
-            subject=identity.subject if identity else None,
         )
 
 
 async def renew(http: HttpClient, grant: OpenIdGrant, refresh_token: Secret[str], now: float) -> TokenSet:
-    """A refresh token for the next tokens. Raises SessionEndedError where it is refused, IdTokenError."""
+    """A refresh token for the next tokens. Raises SessionEndedError where it is refused.
+
+    An ID token in the answer is passed over: nothing is taken from it, and a failure to check it would lose the
+    refresh token that came with it.
+    """
     reply = await http.send(refresh_request(grant, refresh_token))
     if not reply.ok:
         error = reply.error_members().optional_text("error")
@@ -239,22 +241,8 @@ async def renew(http: HttpClient, grant: OpenIdGrant, refresh_token: Secret[str]
     return read_tokens(reply.members(), now)
 
 
-async def verify_renewed(http: HttpClient, grant: OpenIdGrant, tokens: TokenSet, now: float) -> TokenSet:
-    """The tokens with what their ID token says, where one came. Raises IdTokenError."""
-    if tokens.id_token is None or grant.jwks_uri is None or grant.subject is None:
-        return tokens
-    expected = Expectation(issuer=grant.issuer, client_id=grant.client_id, now=now, subject=grant.subject)
-    identity = await _identity(http, grant.jwks_uri, tokens.id_token, expected)
-    return replace(tokens, email=identity.email or tokens.email)
-
-
 async def end(http: HttpClient, grant: OpenIdGrant, refresh_token: Secret[str]) -> bool:
     """Revoke at the provider, where it can; whether it did."""
     if grant.revocation_endpoint is None:
         return False
     return (await http.send(revocation_request(grant.revocation_endpoint, grant.client_id, refresh_token))).ok
-
-
-async def _identity(http: HttpClient, jwks_uri: str, token: Secret[str], expected: Expectation) -> Identity:
-    keys: Mapping[str, object] = read_keys(await http.send(get(jwks_uri)))
-    return validate(token, keys, expected)

@@ -40,9 +40,7 @@ class OpenIdGrant:
     issuer: str
     client_id: str
     token_endpoint: str
-    jwks_uri: str | None = None
     revocation_endpoint: str | None = None
-    subject: str | None = None
 
 
 Grant = KiroGrant | AwsGrant | OpenIdGrant
@@ -124,7 +122,7 @@ def dump(session: Session) -> Secret[str]:
                 "client_secret": aws.client_secret.reveal(),
             }
         case OpenIdGrant() as openid:
-            names = ("issuer", "client_id", "token_endpoint", "jwks_uri", "revocation_endpoint", "subject")
+            names = ("issuer", "client_id", "token_endpoint", "revocation_endpoint")
             values["openid"] = {name: getattr(openid, name) for name in names}
         case KiroGrant():
             pass
@@ -168,9 +166,7 @@ def _grant(method: Method, values: Mapping[str, Any]) -> Grant:
             issuer=_text(inner, "issuer"),
             client_id=_text(inner, "client_id"),
             token_endpoint=_text(inner, "token_endpoint"),
-            jwks_uri=_optional(inner, "jwks_uri"),
             revocation_endpoint=_optional(inner, "revocation_endpoint"),
-            subject=_optional(inner, "subject"),
         )
     return AwsGrant(
         start_url=_text(inner, "start_url"),

@@ -43,7 +43,7 @@ Its own environment:
     garbage-output   prints bytes that are no text, and terminal escapes
     endless-output   prints without an end and without a newline
     huge-url bad-scheme private-host unknown-host        opens such a URL instead of the portal's
-    many-opens       calls the opener a hundred times
+    many-opens       calls the opener a hundred times, each with another URL
     not-listening    names a port in its URL that it does not listen on
 """
 
@@ -440,7 +440,8 @@ class Loopback:
             sock.bind(("127.0.0.1", 0 if self._directory else port))
             sock.listen(1024)
             real = int(sock.getsockname()[1])
-            listener = Listener(sock, port or real, self._claim(port or real, real))
+            port = port or (_free_port() if self._directory else real)
+            listener = Listener(sock, port, self._claim(port, real))
         except OSError:
             sock.close()
             raise
@@ -468,6 +469,15 @@ class Loopback:
         finally:
             draft.unlink(missing_ok=True)
         return path
+
+
+def _free_port() -> int:
+    """A port that nobody has; not the one that we listen on in truth, which the tunnel could not have as well."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def _is_stale(path: Path) -> bool:
@@ -1709,8 +1719,9 @@ def login_locally(tools: Tools) -> None:
         except CliError as exc:
             raise _give_up(tools, spinner, "Failed to initialize auth portal.", str(exc)) from exc
         try:
-            for _ in range(100 if tools.fault == "many-opens" else 1):
-                tools.open_browser(portal.url, "portal")
+            tools.open_browser(portal.url, "portal")
+            for number in range(99 if tools.fault == "many-opens" else 0):
+                tools.open_browser(f"{portal.url}&page={number}", "portal")
         except OpenerError as exc:
             if not tools.edition.is_launcher:
                 raise CliError(f"OAuth error: Failed to open browser: {exc}") from exc

@@ -1,0 +1,1 @@
+"""Single parts against real sockets, without an SSH server."""
