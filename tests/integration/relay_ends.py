@@ -64,7 +64,9 @@ class _Bytes:
         return io.BytesIO(self._data)
 
 
-def request(target: str, port: int, *headers: str, method: str = "GET", host: str = "localhost", body: str = "") -> bytes:
+def request(
+    target: str, port: int, *headers: str, method: str = "GET", host: str = "localhost", body: str = ""
+) -> bytes:
     """The bytes of a request as a browser writes it; extra headers are added."""
     length = [f"Content-Length: {len(body)}"] if body else []
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}:{port}", *headers, *length, "", body]
@@ -122,7 +124,9 @@ class Stream:
     async def write(self, data: bytes) -> None:
         self._buffer += data
         head, end, body = self._buffer.partition(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+        length = next(
+            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+        )
         if not end or len(body) < length:
             return
         self._buffer = b""
@@ -224,13 +228,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def leg(remote: Remote | None = None, *, form_post: bool = False) -> AsyncIterator[Leg]:
+async def leg(remote: Remote | None = None, *, port: int | None = None, form_post: bool = False) -> AsyncIterator[Leg]:
     """One leg that waits for its callback."""
     remote, seen = remote or Remote(), Witness()
     rule = LegRule(leg=1, paths=frozenset({"/oauth/callback"}), state=Secret(STATE), form_post=form_post)
     policy = UrlPolicy(known_hosts=("app.kiro.dev",))
     route = Route(rule=rule, dial=remote.dial, observer=seen, cli="kiro-cli", host="dev-box", policy=policy)
-    relay = await Relay.open(free_port(), [route])
+    relay = await Relay.open(port or free_port(), [route])
     try:
         yield Leg(relay, remote, seen)
     finally:

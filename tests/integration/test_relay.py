@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+
 from integration.relay_ends import (
     CALLBACK,
     DENIAL,
@@ -20,16 +22,15 @@ from integration.relay_ends import (
     Remote,
     Reply,
     answer,
-    ask,
     free_port,
     leg,
     request,
     send,
 )
-
 from kirotunnel.errors import CallbackUndeliveredError, LocalPortError
+from kirotunnel.local import relay as module
 from kirotunnel.local.loopback import PortInUseError
-from kirotunnel.local.relay import DRAIN_S, MAX_ANSWER, MAX_WAITING, Relay
+from kirotunnel.local.relay import MAX_ANSWER, MAX_WAITING, Relay
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 PORTAL_SUCCESS = "https://app.kiro.dev/signin?auth_status=success"
@@ -60,6 +61,15 @@ def listening(family: socket.AddressFamily, address: str) -> Iterator[int]:
         sock.bind((address, free_port()))
         sock.listen()
         yield sock.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+async def complaints() -> AsyncIterator[None]:
+    """A connection's handler that fails is only logged by asyncio: here it fails the test."""
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    yield
+    assert said == []
 
 
 # --- Binding ----------------------------------------------------------------------------------------------------------
@@ -160,8 +170,9 @@ async def test_the_browser_gets_the_page_and_neither_cookies_nor_other_headers_o
 
 
 async def test_an_answer_in_chunks_and_after_an_interim_answer_arrives_whole() -> None:
-    said = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-    async with leg(Remote([said])) as here:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+    final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    async with leg(Remote([interim + final])) as here:
         assert (await here.ask(CALLBACK)).body == "abcde"
 
 
@@ -247,7 +258,7 @@ async def test_the_page_that_the_answer_names_comes_over_the_same_connection_to_
     port = free_port()
     page = answer("200 OK", "Content-Type: text/html", body="<h1>You can close this window</h1>")
     remote = Remote([index_page(port), page])
-    async with leg_at(port, remote) as here:
+    async with leg(remote, port=port) as here:
         first = await here.ask(CALLBACK)
         assert (first.status, first.headers["location"]) == (302, f"http://127.0.0.1:{port}/index.html")
         assert here.seen.errors == [], "delivered before the page was asked for"
@@ -261,7 +272,7 @@ async def test_the_page_that_the_answer_names_comes_over_the_same_connection_to_
 @pytest.mark.parametrize("farewell", [None, b"\x15\x03\x01 no HTTP", answer("404 Not Found"), index_page(1)])
 async def test_a_remote_that_is_gone_before_the_page_is_replaced_by_a_page_of_ours(farewell: bytes | None) -> None:
     port = free_port()
-    async with leg_at(port, Remote([index_page(port), farewell])) as here:
+    async with leg(Remote([index_page(port), farewell]), port=port) as here:
         await here.ask(CALLBACK)
         reply = await here.ask("/index.html")
         assert (reply.status, reply.title) == (200, "Handed over to kiro-cli")
@@ -272,7 +283,7 @@ async def test_a_remote_that_is_gone_before_the_page_is_replaced_by_a_page_of_ou
 async def test_the_page_after_a_denial_is_no_success() -> None:
     port = free_port()
     remote = Remote([answer("302 Found", f"Location: http://127.0.0.1:{port}/index.html?error=access_denied"), None])
-    async with leg_at(port, remote) as here:
+    async with leg(remote, port=port) as here:
         await here.ask(DENIAL)
         assert (await here.ask("/index.html?error=access_denied")).title == "The sign-in was denied"
 
@@ -280,7 +291,7 @@ async def test_the_page_after_a_denial_is_no_success() -> None:
 async def test_the_page_is_there_again_for_a_browser_that_reloads_it() -> None:
     port = free_port()
     page = answer("200 OK", body="<h1>You can close this window</h1>")
-    async with leg_at(port, Remote([index_page(port), page])) as here:
+    async with leg(Remote([index_page(port), page]), port=port) as here:
         await here.ask(CALLBACK)
         titles = [(await here.ask("/index.html")).title for _ in range(2)]
         assert titles == ["You can close this window", "Handed over to kiro-cli"]
@@ -289,20 +300,274 @@ async def test_the_page_is_there_again_for_a_browser_that_reloads_it() -> None:
 
 async def test_other_pages_of_the_port_are_not_the_page_that_was_named() -> None:
     port = free_port()
-    async with leg_at(port, Remote([index_page(port), answer("200 OK")])) as here:
+    async with leg(Remote([index_page(port), answer("200 OK")]), port=port) as here:
         assert (await here.ask("/index.html")).status == 404
         await here.ask(CALLBACK)
         assert [(await here.ask(path)).status for path in ("/index.html?x", "/index", "/favicon.ico")] == [404] * 3
         assert here.remote.targets == [CALLBACK]
 
 
-async def test_a_browser_that_never_asks_for_the_page_is_not_waited_for_long() -> None:
+async def test_a_browser_that_never_asks_for_the_page_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FOLLOW_UP_GRACE_S", 0.1)
     port = free_port()
-    async with leg_at(port, Remote([index_page(port), answer("200 OK")])) as here:
+    async with leg(Remote([index_page(port), answer("200 OK")]), port=port) as here:
         await here.ask(CALLBACK)
         await here.seen.until(here.seen.errors, 1)
         assert here.seen.errors == [None]
 
 
-@asynccontextmanager_leg
-async def leg_at() -> None: ...
+# --- A remote that fails ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [CALLBACK, DENIAL], ids=["granted", "denied"])
+async def test_a_remote_that_refuses_is_told_to_the_browser_and_to_the_login(target: str) -> None:
+    error = CallbackUndeliveredError("nothing takes the callback on port 3128 of dev-box any more")
+    async with leg(Remote(refuses=error)) as here:
+        reply = await here.ask(target)
+        assert (reply.status, reply.title) == (502, "kiro-cli is no longer waiting")
+        await here.seen.until(here.seen.errors, 1)
+        assert here.seen.errors == [error]
+
+
+# What is no answer, and how it ends: the second is what a remote says before it closes.
+NO_ANSWERS: dict[str, bytes | None] = {
+    "closes at once": None,
+    "closes within the head": b"HTTP/1.1 200 OK\r\nContent-Ty",
+    "closes within the body": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+    "another protocol": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "bytes": bytes(range(256)) * 8,
+    "a forged second answer": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 9\r\n\r\nx",
+    "a status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "a switch of protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    "a body without end": b"HTTP/1.1 200 OK\r\n\r\n" + bytes(MAX_ANSWER + 1),
+    "chunks without end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"8000\r\n" + bytes(0x8000),
+    "a head without end": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("said", NO_ANSWERS.values(), ids=NO_ANSWERS)
+async def test_a_remote_without_an_answer_is_told_as_such(said: bytes | None) -> None:
+    async with leg(Remote([said])) as here:
+        reply = await here.ask(CALLBACK)
+        assert (reply.status, reply.title) == (502, "No answer from kiro-cli")
+        await here.seen.until(here.seen.errors, 1)
+        # It may well be signed in: the login goes on, and asks whoami.
+        assert here.seen.errors == [None]
+        assert here.remote.streams[0].closed
+
+
+async def test_a_denial_without_an_answer_is_shown_as_a_denial() -> None:
+    async with leg(Remote([None])) as here:
+        reply = await here.ask(DENIAL)
+        assert (reply.status, reply.title) == (200, "The sign-in was denied")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "file:/etc/passwd",
+        "javascript:alert(1)",
+        "javascript:/alert(1)",
+        "data:text/html,x",
+        "vscode://file/etc",
+        "http://192.168.1.1/",
+        "http://[::1]:22/",
+        "http://127.0.0.1:1/index.html",
+        "http://localhost/",
+        "https://10.0.0.1/",
+        "http://app.kiro.dev/signin",
+        "https://kiro@app.kiro.dev/",
+        "https:/evil.example/",
+        "//evil.example/",
+        "/\\evil.example/",
+        "/\t/evil.example/",
+        "https://evil.example\\@app.kiro.dev/",
+        "http://localhost:{port}@evil.example/",
+    ],
+)
+async def test_a_redirect_to_where_no_page_should_lead_is_not_passed_on(location: str) -> None:
+    port = free_port()
+    said = answer("302 Found", f"Location: {location.replace('{port}', str(port))}")
+    async with leg(Remote([said]), port=port) as here:
+        reply = await here.ask(CALLBACK)
+        assert (reply.status, reply.title) == (502, "Redirect refused")
+        assert "location" not in reply.headers
+        await here.seen.until(here.seen.errors, 1)
+        assert here.seen.errors == [None]
+
+
+async def test_a_redirect_to_the_portal_is_passed_on() -> None:
+    async with leg(Remote([answer("302 Found", f"Location: {PORTAL_SUCCESS}")])) as here:
+        reply = await here.ask(CALLBACK)
+        assert (reply.status, reply.headers["location"]) == (302, PORTAL_SUCCESS)
+
+
+async def test_a_location_without_a_redirect_is_not_passed_on() -> None:
+    async with leg(Remote([answer("200 OK", "Location: file:///etc/passwd", body="ok")])) as here:
+        reply = await here.ask(CALLBACK)
+        assert (reply.status, "location" in reply.headers) == (200, False)
+
+
+# --- Strays -----------------------------------------------------------------------------------------------------------
+
+
+async def test_strays_are_answered_here_and_the_remote_is_not_dialled() -> None:
+    wrong_state = CALLBACK.replace(STATE, "9876543210")
+    async with leg() as here:
+        port = here.port
+        strays = {
+            request("/favicon.ico", port): (404, "path"),
+            request(wrong_state, port): (403, "state"),
+            request(CALLBACK, port, host="evil.example"): (403, "host"),
+            request(CALLBACK, port, method="HEAD"): (405, "method"),
+            request(CALLBACK, port, method="OPTIONS"): (405, "method"),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc": (400, "malformed"),
+        }
+        for data, (status, reason) in strays.items():
+            method = "HEAD" if data.startswith(b"HEAD") else "GET"
+            reply = Reply.read(await send(port, data, end=True), method)
+            assert reply is not None, data
+            assert (reply.status, here.seen.strays[-1:]) == (status, [reason]), data
+        assert (len(here.seen.strays), here.remote.streams, here.seen.callbacks) == (len(strays), [], [])
+
+
+async def test_a_refused_method_names_the_right_one() -> None:
+    async with leg() as here:
+        for method in ("HEAD", "OPTIONS", "DELETE"):
+            reply = await here.ask(CALLBACK, method=method)
+            assert (reply.status, reply.headers["allow"], here.remote.streams) == (405, "GET", [])
+
+
+async def test_pages_of_ours_are_not_stored_framed_or_scripted_and_do_not_tell_where_one_came_from() -> None:
+    async with leg() as here:
+        headers = (await here.ask("/favicon.ico")).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+async def test_a_connection_without_a_request_is_closed_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.2)
+    async with leg() as here:
+        began = [b"", b"GET /oauth/callback HTTP/1.1\r\nHost: loc", request("/x", here.port)[:-2]]
+        assert await asyncio.gather(*(send(here.port, data) for data in began)) == [b"", b"", b""]
+        assert here.seen.strays == ["idle"] * 3
+
+
+async def test_a_connection_that_is_closed_at_once_is_reported_and_nothing_more() -> None:
+    async with leg() as here:
+        assert await send(here.port, b"", end=True) == b""
+        await here.seen.until(here.seen.strays, 1)
+        assert (here.seen.strays, here.remote.streams) == (["idle"], [])
+
+
+async def test_more_silent_connections_than_there_is_room_for_do_not_keep_the_callback_out() -> None:
+    many = MAX_WAITING + 72
+    async with leg() as here:
+        silent = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", here.port) for _ in range(many)))
+        await here.seen.until(here.seen.strays, many - MAX_WAITING)
+        assert (await here.ask(CALLBACK)).title == "Done"
+        assert set(here.seen.strays) == {"idle"}
+        for _, writer in silent:
+            writer.transport.abort()
+
+
+async def test_strays_after_the_callback_are_not_reported_for_a_leg_that_is_over() -> None:
+    async with leg() as here:
+        await here.ask(CALLBACK)
+        await here.seen.until(here.seen.errors, 1)
+        assert (await here.ask("/favicon.ico")).status == 404
+        assert here.seen.strays == []
+
+
+# --- The end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_port_is_free_on_both_addresses_as_soon_as_it_is_closed() -> None:
+    async with leg() as here:
+        silent = [await asyncio.open_connection(address, here.port) for address in FAMILIES]
+        began = time.monotonic()
+        await here.relay.close()
+        assert time.monotonic() - began < 0.5
+        assert not any(is_bound(address, here.port) for address in FAMILIES)
+        again = await Relay.open(here.port)
+        await again.close()
+        for reader, writer in silent:
+            assert await _rest(reader) == b""
+            writer.transport.abort()
+
+
+async def test_closing_twice_is_no_error() -> None:
+    async with leg() as here:
+        await here.relay.close()
+        await here.relay.close()
+
+
+async def test_a_callback_under_way_is_answered_while_the_port_is_free_already() -> None:
+    remote = Remote()
+    remote.free.clear()
+    async with leg(remote) as here:
+        asking = asyncio.create_task(here.ask(CALLBACK))
+        await here.seen.until(here.seen.callbacks, 1)
+        closing = asyncio.create_task(here.relay.close())
+        await asyncio.sleep(0)  # the listeners close at the first step of the task
+        with pytest.raises(ConnectionRefusedError):
+            await send(here.port, b"")
+        assert not any(is_bound(address, here.port) for address in FAMILIES)
+        remote.free.set()
+        assert (await asking).title == "Done"
+        await closing
+        assert (here.seen.errors, remote.streams[0].closed) == ([None], True)
+
+
+async def test_a_callback_that_is_never_answered_does_not_keep_the_relay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DRAIN_S", 0.1)
+    remote = Remote()
+    remote.free.clear()
+    async with leg(remote) as here:
+        asking = asyncio.create_task(send(here.port, request(CALLBACK, here.port)))
+        await here.seen.until(here.seen.callbacks, 1)
+        await here.relay.close()
+        assert await asking == b""
+        assert remote.streams[0].closed
+
+
+async def test_a_browser_that_does_not_read_its_answer_does_not_keep_the_relay_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "DRAIN_S", 0.1)
+    before = asyncio.all_tasks()
+    async with leg(Remote([answer("200 OK", body="x" * (MAX_ANSWER - 1000))])) as here:
+        # A buffer so small that the answer does not fit in it: the relay's writing waits for the browser.
+        with socket.socket() as browser:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            browser.connect(("127.0.0.1", here.port))
+            browser.sendall(request(CALLBACK, here.port))
+            await here.seen.until(here.seen.callbacks, 1)
+            async with asyncio.timeout(PATIENCE):
+                await here.relay.close()
+            assert asyncio.all_tasks() - before == set()
+
+
+async def test_a_connection_that_comes_as_the_relay_closes_is_not_served() -> None:
+    async with leg() as here:
+        _, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(request(CALLBACK, here.port))
+        with socket.create_connection(("127.0.0.1", here.port)) as late:
+            late.sendall(request(CALLBACK, here.port))
+            await here.relay.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert others == set()
+        writer.transport.abort()
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    """What is still to be read; a reset is an end."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await reader.read()
+    except ConnectionError:
+        return b""

@@ -177,7 +177,7 @@ def _browser_requested(event: ev.Event, target: str, _: str) -> str:
     assert isinstance(event, ev.BrowserRequested)  # noqa: S101 - by the table below
     return (
         f"kiro-cli wants sign-in page {event.leg} opened, on {one_line(event.authorize_host)}\n"
-        f"It waits for the answer on port {event.redirect_port} of {target}'s localhost, where no browser can reach it"
+        f"It waits for the answer on port {event.redirect_port} of {target}'s own localhost, which no browser here can reach"
     )
 
 

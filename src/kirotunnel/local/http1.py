@@ -56,6 +56,7 @@ class ServerConnection:
         self._reader = reader
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._asked_for_head = False
 
     @property
     def reusable(self) -> bool:
@@ -82,6 +83,7 @@ class ServerConnection:
                     raise MalformedRequestError("the request body is too large")
         except h11.RemoteProtocolError as exc:
             raise MalformedRequestError(str(exc)) from exc
+        self._asked_for_head = head.method == b"HEAD"
         return Request(
             method=head.method.decode("ascii", "replace"),
             target=head.target.decode("latin-1"),
@@ -102,7 +104,10 @@ class ServerConnection:
     async def respond(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"", *, close: bool = True
     ) -> None:
-        """Write one response and flush it. A browser that is gone already is no error."""
+        """Write one response and flush it, without its body where only the head was asked for.
+
+        A browser that is gone already is no error.
+        """
         fields: Headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
         fields.append((b"Content-Length", str(len(body)).encode()))
         fields.append((b"Date", formatdate(usegmt=True).encode()))
@@ -112,7 +117,7 @@ class ServerConnection:
             return
         reason = _REASONS.get(status, b"")
         self._write(self._h11.send(h11.Response(status_code=status, headers=fields, reason=reason)))
-        if body:
+        if body and not self._asked_for_head:
             self._write(self._h11.send(h11.Data(data=body)))
         self._write(self._h11.send(h11.EndOfMessage()))
         try:

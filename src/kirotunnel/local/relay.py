@@ -40,9 +40,7 @@ MAX_ANSWER: Final = 1024 * 1024
 """Bytes of a remote's answer; more is cut off as broken."""
 
 # What of the browser's request the remote gets. Not its cookies: a browser sends those of every program on localhost.
-_REQUEST_HEADERS: Final = frozenset(
-    {"host", "user-agent", "accept", "accept-language", "content-type", "content-length", "origin"}
-)
+_REQUEST_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-language", "content-type", "origin"})
 # What of the remote's answer the browser gets: nothing that outlives the page; cookies belong to all of localhost.
 _RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
 
@@ -123,6 +121,7 @@ class Relay:
         self._routes: list[Route] = []
         self._waiting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._opened = time.monotonic()
 
     @classmethod
@@ -141,6 +140,7 @@ class Relay:
 
     async def close(self) -> None:
         """Free the port at once, let answers under way finish for a moment, then close every connection."""
+        self._closed = True
         for server in self._servers:
             server.close()
         for task in list(self._waiting):
@@ -161,19 +161,22 @@ class Relay:
     # --- one connection of a browser ---------------------------------------------------------------------------------
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:  # accepted before, but its turn came after
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - start_server runs this in a task
         self._tasks.add(task)
         connection = ServerConnection(reader, writer)
         try:
             await self._serve(connection, task)
+            await connection.close()
         except asyncio.CancelledError:
             # The relay is closing. asyncio's streams log a cancelled handler as an error, so it ends here.
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
             self._waiting.pop(task, None)
-        await connection.close()
 
     async def _serve(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
         self._make_room()
@@ -370,6 +373,8 @@ class _Upstream:
 
     async def _send(self, request: Request) -> None:
         headers = [(name, value) for name, value in request.headers if name in _REQUEST_HEADERS]
+        if request.body or request.method == "POST":
+            headers.append(("content-length", str(len(request.body))))  # it may have come in chunks
         data = self.connection.send(h11.Request(method=request.method, target=request.target, headers=headers)) or b""
         if request.body:
             data += self.connection.send(h11.Data(data=request.body)) or b""

@@ -152,6 +152,8 @@ class Transcript:
             return
         self._in_menu = False
         yield LineShown(text)
+        if _ANSWERED.search(text):
+            return  # an answer may hold a URL: the start URL
         for url in _URL.findall(text):
             yield UrlShown(url.rstrip(".,;)"))
         if code := _USER_CODE.search(text):
