@@ -261,7 +261,7 @@ class Machine:
         resources.callback(self.events.close)
         self.environment = {
             "PATH": f"{self.bin}:/usr/bin:/bin",
-            "HOME": os.environ["HOME"],
+            "HOME": str(directory),
             "TERM": "xterm",
             "KIRO_STANDIN_LOG": str(directory / "log"),
             "KIRO_STANDIN_LOOPBACK": str(self.loopback),
@@ -269,7 +269,7 @@ class Machine:
             "KIROTUNNEL_AUTH_SERVICE_URL": services.url,
             "AWS_ENDPOINT_URL_SSO_OIDC": services.url,
         }
-        self.state = Path(os.environ["HOME"]) / ".local" / "share" / "kiro-cli" / "standin.json"
+        self.state = directory / ".local" / "share" / "kiro-cli" / "standin.json"
 
     def set_opener(self, script: str, name: str = "xdg-open") -> None:
         """Replace the opener."""

@@ -17,6 +17,8 @@ MAX_REPLY: Final = 1024 * 1024
 """Bytes of a reply: the largest that are right, key sets, have some ten thousand."""
 _MAX_QUOTED: Final = 200
 """Characters of a service's own words in a message of ours."""
+_SHORTEST_SECRET: Final = 6
+"""Characters: masking shorter ones would garble words, and nothing that short is a secret."""
 
 JSON_TYPE: Final = "application/json"
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -68,7 +70,7 @@ def quotable(text: str, unsaid: tuple[Secret[str], ...] = (), limit: int = _MAX_
     """Somebody else's words for a message of ours: one line, harmless, short, without these secrets and any other."""
     text = plain(text)
     for secret in unsaid:
-        if secret:
+        if len(secret.reveal()) >= _SHORTEST_SECRET:
             text = text.replace(secret.reveal(), MASK)
     return one_line(redacted(text), limit)
 

@@ -61,7 +61,9 @@ def test_an_issuer_that_nobody_asked_for_is_passed_over() -> None:
 def test_the_words_of_a_denial_are_harmless_and_without_secrets() -> None:
     description = f"\x1b]0;x\x07bad code c0de-5ecret for state {STATE}\r\nand more"
     request = a_request()
-    answer = read_response(request, {"error": "x", "error_description": description, "code": "c0de-5ecret", "state": STATE})
+    answer = read_response(
+        request, {"error": "x", "error_description": description, "code": "c0de-5ecret", "state": STATE}
+    )
     assert isinstance(answer, Denied)
     assert answer.description == "bad code *** for state *** and more"
 

@@ -30,7 +30,9 @@ def test_the_environment_moves_each_of_them_and_may_leave_tls_out_there() -> Non
     assert not endpoints.allows("http://10.0.0.1:82/idp")
 
 
-@pytest.mark.parametrize("value", ["ftp://x", "app.kiro.dev", "https://", "https://a@b", "http://x:99999", "https://x/\n"])
+@pytest.mark.parametrize(
+    "value", ["ftp://x", "app.kiro.dev", "https://", "https://a@b", "http://x:99999", "https://x/\n"]
+)
 def test_a_variable_without_an_address_is_named(value: str) -> None:
     with pytest.raises(SettingsError, match="KIRO_AUTH_PORTAL_URL"):
         Endpoints.of({"KIRO_AUTH_PORTAL_URL": value})

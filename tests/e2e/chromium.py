@@ -1,0 +1,170 @@
+"""A person at a real Chromium: opens addresses in tabs, types, and clicks with a mouse button that goes down and up."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
+
+PROGRAM: Final = "/usr/bin/chromium"
+PATIENCE_S: Final = 20.0
+"""Seconds after which a page or an address will not come any more."""
+_SWITCHES: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_METHOD_LINKS: Final = {
+    "google": ("login-google",),
+    "github": ("login-github",),
+    "builder-id": ("login-builder-id",),
+    "idc": ("login-organization", "login-idc"),
+    "external-idp": ("login-organization", "login-external-idp"),
+}
+Decision = str
+T = TypeVar("T")
+
+
+class Chromium:
+    """Starts Chromium for one person after the other."""
+
+    def __init__(self) -> None:
+        # Playwright keeps an event loop running in its thread, in which no other test could then run one.
+        self._thread = ThreadPoolExecutor(1, "chromium")
+        self._playwright: Playwright = self.do(sync_playwright().start)
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Do this in Playwright's thread."""
+        return self._thread.submit(work).result()
+
+    @contextmanager
+    def person(self, profile: Path) -> Iterator[Person]:
+        """Somebody with a profile of their own, which is empty.
+
+        A real profile and not one of Playwright's contexts: those are incognito, where Chromium opens no connection
+        before it is needed, and it is such a connection that breaks one-visitor listeners.
+        """
+        context = self.do(lambda: self._launch(profile))
+        try:
+            yield Person(self, context)
+        finally:
+            self.do(context.close)
+
+    def _launch(self, profile: Path) -> BrowserContext:
+        context = self._playwright.chromium.launch_persistent_context(
+            profile, executable_path=PROGRAM, args=list(_SWITCHES)
+        )
+        context.set_default_timeout(PATIENCE_S * 1000)
+        return context
+
+    def stop(self) -> None:
+        """End Playwright."""
+        self.do(self._playwright.stop)
+        self._thread.shutdown()
+
+
+class Person:
+    """Somebody who sits in front of one Chromium."""
+
+    def __init__(self, chromium: Chromium, context: BrowserContext) -> None:
+        self._chromium = chromium
+        self._context = context
+
+    def open(self, url: str) -> Tab:
+        """Open the address in a new tab."""
+        return Tab(self._chromium, self._chromium.do(lambda: self._opened(url)))
+
+    def _opened(self, url: str) -> Page:
+        page = self._context.new_page()
+        page.goto(url)
+        return page
+
+
+class Tab:
+    """One tab, in which a sign-in is under way."""
+
+    def __init__(self, chromium: Chromium, page: Page) -> None:
+        self._do = chromium.do
+        self._page = page
+
+    def choose(self, method: str) -> None:
+        """On the portal: say how to sign in."""
+        self._do(lambda: self._choose(method))
+
+    def decide(self, decision: Decision) -> None:
+        """Press `allow` or `deny`."""
+        self._do(lambda: self._page.locator(f"#{decision}").click())
+
+    def continue_(self) -> None:
+        """Click on what leads back to the command line."""
+        self._do(lambda: self._page.locator("#continue").click())
+
+    def hold_down(self) -> None:
+        """Press the mouse button on the link that leads back, and do not let go yet."""
+        self._do(self._hold_down)
+
+    def let_go(self) -> None:
+        """Let go of the mouse button: only now is it a click."""
+        self._do(lambda: self._page.mouse.up())
+
+    def page_after(self, address: str) -> str:
+        """The heading of the page, once the tab is at an address with this beginning and the page is there."""
+        return self._do(lambda: self._heading_at(address))
+
+    def problem(self) -> str:
+        """What Chromium itself says, once it has no page to show."""
+        return self._do(lambda: self._page.locator(".error-code").inner_text())
+
+    def _choose(self, method: str) -> None:
+        for link in _METHOD_LINKS[method]:
+            if link == "login-idc":
+                self._page.locator("#start-url").fill("https://acme.awsapps.com/start")
+                self._page.locator("#region").fill("us-east-1")
+            self._page.locator(f"#{link}").click()
+
+    def _hold_down(self) -> None:
+        link = self._page.locator("#continue")
+        link.wait_for()
+        box: Any = link.bounding_box()
+        self._page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        self._page.mouse.down()
+
+    def _heading_at(self, address: str) -> str:
+        self._page.wait_for_url(lambda url: url.startswith(address))
+        return self._page.locator("h1").inner_text()
+
+
+class Openings:
+    """The addresses that a command was told to open: it writes them to a FIFO, and this reads them."""
+
+    def __init__(self, fifo: Path) -> None:
+        os.mkfifo(fifo)
+        # For reading and writing: opening it waits for nobody then, and it has no end.
+        self._fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        self._rest = b""
+        self.browser = ["--browser", shlex.join(["sh", "-c", f'echo "$1" >{shlex.quote(str(fifo))}', "sh"])]
+        """The option for kirotunnel."""
+
+    def next(self, seconds: float = PATIENCE_S) -> str:
+        """The next address."""
+        while b"\n" not in self._rest:
+            ready, _, _ = select.select([self._fd], [], [], seconds)
+            assert ready, "nobody asked for a page to be opened"
+            self._rest += os.read(self._fd, 65536)
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode()
+
+    def close(self) -> None:
+        os.close(self._fd)
