@@ -85,6 +85,17 @@ class RemoteCli(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortSteered(Event):
+    """A callback port that is busy here is being held on the target, so that the CLI takes another."""
+
+    busy: int
+    holder: str
+    """Who has it here."""
+    method: str
+    """How it is held there: `forward`, `second-connection`, or `exec:` and the program that does it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginStarted(Event):
     """The remote CLI's login runs."""
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
@@ -33,7 +34,6 @@ _METHOD_LINKS: Final = {
     "idc": ("login-organization", "login-idc"),
     "external-idp": ("login-organization", "login-external-idp"),
 }
-Decision = str
 T = TypeVar("T")
 
 
@@ -103,7 +103,7 @@ class Tab:
         """On the portal: say how to sign in."""
         self._do(lambda: self._choose(method))
 
-    def decide(self, decision: Decision) -> None:
+    def decide(self, decision: str) -> None:
         """Press `allow` or `deny`."""
         self._do(lambda: self._page.locator(f"#{decision}").click())
 
@@ -144,6 +144,31 @@ class Tab:
     def _heading_at(self, address: str) -> str:
         self._page.wait_for_url(lambda url: url.startswith(address))
         return self._page.locator("h1").inner_text()
+
+
+def walk(person: Person, url: str, method: str, decision: str = "allow") -> Tab:
+    """Go through the pages of one leg, up to the link that leads back to the command line."""
+    tab = person.open(url)
+    if "/signin?" in url:
+        tab.choose(method)
+    tab.decide(decision)
+    return tab
+
+
+def callback_port(url: str) -> int:
+    """The port that the sign-in page at this address comes back to."""
+    port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
+    assert port is not None
+    return port
+
+
+def connections_to(port: int) -> int:
+    """How many connections of this machine there are to a port of its loopback."""
+    wanted, count = f":{port:04X}", 0
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        rows = [line.split() for line in Path(table).read_text(encoding="ascii").splitlines()[1:]]
+        count += sum(1 for row in rows if row[2].endswith(wanted) and row[3] == "01")
+    return count
 
 
 class Openings:

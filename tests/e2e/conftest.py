@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
 from e2e.harness import Run, Services, kirotunnel, robot
 from lab.remote import RemoteMachine
+from lab.requirements import require
 from lab.servers import Server
+
+if TYPE_CHECKING:
+    from e2e.chromium import Chromium, Person
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +66,20 @@ def make_box(remote: RemoteMachine, services: Services, tmp_path: Path) -> MakeB
         return Box(remote, services, config, "dev-box", user)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    require("chromium")
+    from e2e.chromium import Chromium  # Playwright is slow to import, and few tests want it
+
+    browser = Chromium()
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture
+def person(chromium: Chromium, tmp_path: Path) -> Iterator[Person]:
+    """Somebody with a Chromium of their own."""
+    with chromium.person(tmp_path / "profile") as somebody:
+        yield somebody

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from e2e.chromium import Chromium, Person, Tab
+
+from e2e.chromium import Person, Tab, callback_port, connections_to, walk
 from e2e.conftest import Box, MakeBox
 from e2e.harness import Run, Services, listening_here, wait_until
-from e2e.running_login import RunningLogin, running_login
-from lab.remote import RemoteMachine
-from lab.requirements import require
-from lab.servers import Server
-
+from e2e.running_login import running_login
 from kirotunnel.sandbox.accounts import SAMPLE_ACCOUNTS
+from lab.remote import RemoteMachine
+from lab.servers import Server
 
 pytestmark = pytest.mark.browser
 
@@ -34,60 +31,18 @@ LAST_PAGES: Final = {"You can close this window", "Handed over to kiro-cli"}
 """What stands at the end of a second leg: the CLI's own page, or ours where it was gone already."""
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Chromium]:
-    require("chromium")
-    browser = Chromium()
-    yield browser
-    browser.stop()
+def hold_until_silent(tab: Tab, port: int) -> None:
+    """Press the button on the link, as a person does for a moment, until Chromium has opened its silent connection."""
+    tab.hold_down()
+    assert wait_until(lambda: connections_to(port) > 0), "Chromium opened no silent connection"
 
 
-@pytest.fixture
-def person(chromium: Chromium, tmp_path: Path) -> Iterator[Person]:
-    with chromium.person(tmp_path / "profile") as somebody:
-        yield somebody
-
-
-def connections_to(port: int) -> int:
-    """How many connections of this machine there are to a port of its loopback."""
-    wanted, count = f":{port:04X}", 0
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        rows = [line.split() for line in Path(table).read_text(encoding="ascii").splitlines()[1:]]
-        count += sum(1 for row in rows if row[2].endswith(wanted) and row[3] == "01")
-    return count
-
-
-def callback_port(url: str) -> int:
-    """The port that the sign-in page at this address comes back to."""
-    port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
-    assert port is not None
-    return port
-
-
-def walk(person: Person, url: str, leg: int, method: str, decision: str = "allow") -> Tab:
-    """Go through the pages up to the link that leads back to the command line."""
-    tab = person.open(url)
+def assert_last_page(tab: Tab, services: Services, leg: int, port: int) -> None:
+    """The portal says that all is well; on a second leg it is the CLI, or kirotunnel where that is gone already."""
     if leg == 1:
-        tab.choose(method)
-    tab.decide(decision)
-    return tab
-
-
-def sign_in(login: RunningLogin, person: Person, services: Services, method: str) -> list[int]:
-    """Sign in, each time with a silent connection that comes before the callback. Gives the ports of the legs."""
-    ports = []
-    for leg in range(1, len(CALLBACKS[method]) + 1):
-        url = login.next_page()
-        ports.append(callback_port(url))
-        tab = walk(person, url, leg, method)
-        tab.hold_down()
-        assert wait_until(lambda port=ports[-1]: connections_to(port) > 0), "Chromium opened no silent connection"
-        tab.let_go()
-        if leg == 1:
-            assert tab.page_after(f"{services.where['public_url']}/signin?auth_status=success") == "You are signed in"
-        else:
-            assert tab.page_after(f"http://127.0.0.1:{ports[-1]}/index.html") in LAST_PAGES
-    return ports
+        assert tab.page_after(f"{services.where['public_url']}/signin?auth_status=success") == "You are signed in"
+    else:
+        assert tab.page_after(f"http://127.0.0.1:{port}/index.html") in LAST_PAGES
 
 
 def assert_signed_in(run: Run, box: Box, method: str) -> None:
@@ -108,10 +63,84 @@ def assert_only_callbacks_arrived(box: Box, method: str) -> None:
 def test_each_method_signs_in_although_a_silent_connection_comes_before_each_callback(
     make_box: MakeBox, sshd: Server, services: Services, person: Person, tmp_path: Path, method: str
 ) -> None:
-    box = make_box(sshd)
+    box, ports = make_box(sshd), []
     with running_login(box, tmp_path) as login:
-        ports = sign_in(login, person, services, method)
+        for leg, _ in enumerate(CALLBACKS[method], 1):
+            url = login.next_page()
+            ports.append(callback_port(url))
+            tab = walk(person, url, method)
+            hold_until_silent(tab, ports[-1])
+            tab.let_go()
+            assert_last_page(tab, services, leg, ports[-1])
         run = login.end()
     assert_signed_in(run, box, method)
-    # The silent connections went with their legs, whatever Chromium would have kept them for.
+    # The silent connections went with their legs, for however long Chromium would have kept them.
     assert [port for port in ports if listening_here(port) or connections_to(port)] == []
+
+
+def test_a_silent_connection_is_reported_as_idle_and_the_click_comes_through_after_it(
+    make_box: MakeBox, sshd: Server, services: Services, person: Person, tmp_path: Path
+) -> None:
+    box = make_box(sshd)
+    with running_login(box, tmp_path) as login:
+        url = login.next_page()
+        tab = walk(person, url, "google")
+        hold_until_silent(tab, callback_port(url))
+        refused = login.wait_for("request_refused")
+        assert (refused["leg"], refused["reason"]) == (1, "idle")
+        assert connections_to(callback_port(url)) == 0
+        tab.let_go()
+        assert_last_page(tab, services, 1, callback_port(url))
+        run = login.end()
+    assert_signed_in(run, box, "google")
+
+
+@pytest.mark.parametrize("hand_over", ["link", "redirect", "form"])
+def test_it_does_not_matter_how_the_page_sends_the_browser_back(
+    make_box: MakeBox,
+    sshd: Server,
+    remote: RemoteMachine,
+    services: Services,
+    person: Person,
+    tmp_path: Path,
+    hand_over: str,
+) -> None:
+    box = make_box(sshd)
+    other = Services.start(remote, "--hand-over", hand_over)
+    try:
+        box = replace(make_box(sshd), services=other)
+        remote.install_cli(box.user, env=other.cli_environment())
+        with running_login(box, tmp_path) as login:
+            for leg, _ in enumerate(CALLBACKS["builder-id"], 1):
+                url = login.next_page()
+                tab = walk(person, url, "builder-id")
+                if hand_over != "redirect":
+                    tab.continue_()
+                assert_last_page(tab, other, leg, callback_port(url))
+            run = login.end()
+    finally:
+        other.stop()
+    assert_signed_in(run, box, "builder-id")
+
+
+@pytest.mark.parametrize("method", ["google", "builder-id", "external-idp"])
+def test_a_denial_ends_on_a_page_that_says_so(
+    make_box: MakeBox, sshd: Server, services: Services, person: Person, tmp_path: Path, method: str
+) -> None:
+    box, legs = make_box(sshd), len(CALLBACKS[method])
+    with running_login(box, tmp_path) as login:
+        for leg in range(1, legs + 1):
+            url = login.next_page()
+            tab = walk(person, url, method, "allow" if leg < legs else "deny")
+            tab.continue_()
+        if legs == 1:
+            heading = tab.page_after(f"{services.where['public_url']}/signin?auth_status=error")
+            assert heading == "Nobody was signed in"
+        else:
+            heading = tab.page_after(f"http://127.0.0.1:{callback_port(url)}/index.html?error=access_denied")
+            assert heading in {"You can close this window", "The sign-in was denied"}
+        run = login.end()
+    assert (run.code, run.failure) == (8, "KT601")
+    assert [event["outcome"] for event in run.named("callback_received")] == ["granted"] * (legs - 1) + ["denied"]
+    assert run.named("signed_in") == []
+    assert_only_callbacks_arrived(box, method)

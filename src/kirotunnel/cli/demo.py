@@ -245,7 +245,7 @@ _STEPS: Final[dict[type[ev.Event], Callable[[ev.Event, str, str], str]]] = {
 
 def summary(result: DemoResult, target: str) -> list[str]:
     """The lines after the last step."""
-    strays = ["Through `ssh -L` the stray requests would have reached kiro-cli, too."] if result.strays else []
+    strays = ["Through `ssh -L` stray requests reach kiro-cli as well."] if result.strays else []
     return [
         f"Signed in as {one_line(result.account.describe())} on {target} in {_duration(round(result.took_s * 1000))}:",
         *(f"    {line}" for line in _happened(result, target)),

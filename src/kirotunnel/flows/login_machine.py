@@ -17,6 +17,7 @@ not a callback.
 Rules that hold in every order of events, and are tested as properties:
  * the browser is opened only after both listeners of that leg stand;
  * every leg whose tunnel was asked for is closed before the end, and the CLI is stopped unless it ended by itself;
+ * ports are held on the target only before the CLI starts, and let go of before the end;
  * after the end no event has an effect;
  * whatever comes, the deadline ends it.
 """
@@ -66,12 +67,14 @@ from kirotunnel.flows.login_steps import (
     DeadlinePassed,
     Disconnected,
     Fail,
+    HoldPorts,
     HostAllowed,
     ListenerChecked,
     LoginEvent,
     OpenBrowser,
     OpenTunnel,
     Printed,
+    ReleaseHolds,
     RemoteExited,
     Report,
     StartRemote,
@@ -88,6 +91,7 @@ from kirotunnel.flows.login_steps import (
     Warn,
     WhoamiAnswered,
 )
+from kirotunnel.flows.steering import PortFacts, no_port_left, ports_to_hold, takes_another_listed_port
 from kirotunnel.redaction import redacted
 from kirotunnel.wire import transcript as tr
 from kirotunnel.wire.gate import LegRule
@@ -103,6 +107,8 @@ from kirotunnel.wire.redirect import (
 from kirotunnel.wire.terminal import one_line
 
 MAX_LEGS: Final = 4
+MAX_OPENINGS: Final = 50
+"""Calls of the opener, with whatever URL; a login has two or three."""
 MENU_SETTLES_S: Final = 0.3
 """Seconds without another row after which a menu is taken as complete; dialoguer draws it in one go."""
 UNDELIVERED_GRACE_S: Final = 5.0
@@ -134,6 +140,7 @@ class LegState(Enum):
     CLOSED = auto()
 
 
+_NOTHING_BUSY: Final = PortFacts()
 _WITH_TUNNEL: Final = frozenset({LegState.OPENING, LegState.OPEN, LegState.CALLED})
 
 
@@ -165,6 +172,7 @@ class LoginMachine:
         self._user_code: str | None = None
         self._device_shown = False
         self._strays = 0
+        self._openings = 0
 
     @property
     def phase(self) -> Phase:
@@ -178,8 +186,8 @@ class LoginMachine:
 
     # --- begin -------------------------------------------------------------------------------------------------------
 
-    def begin(self, facts: RemoteFacts) -> list[Action]:
-        """What to do, given what the look around on the target found."""
+    def begin(self, facts: RemoteFacts, ports: PortFacts = _NOTHING_BUSY) -> list[Action]:
+        """What to do, given what the look around on the target found, and who has the CLI's ports at both ends."""
         if self._phase is not Phase.NEW:
             return []
         plan = self._plan
@@ -192,10 +200,19 @@ class LoginMachine:
             own_mode = choose_own_mode(plan, facts)
         except LoginRefusedError as exc:
             return [Report(seen), *self._fail(exc)]
-        self._phase = Phase.RUNNING
         by_port = own_mode and own_mode_uses_port(plan, facts)
+        steering: list[Action] = []
+        if by_port or not own_mode:
+            listed = plan.profile.ports
+            if error := no_port_left(listed, ports, host=plan.host, cli=plan.cli, method=plan.method):
+                return [Report(seen), *self._fail(error)]
+            if busy := {port: ports.here[port] for port in ports_to_hold(listed, ports)}:
+                steering = [HoldPorts(busy)]
+                self._holding = True
+        self._phase = Phase.RUNNING
         return [
             Report(seen),
+            *steering,
             StartRemote(login_arguments(plan, own_mode=own_mode), own_mode, facts.account is not None),
             Report(ev.LoginStarted(flow="device" if own_mode and not by_port else "callback")),
         ]
@@ -208,7 +225,7 @@ class LoginMachine:
             return []
         match event:
             case UrlOpened(url):
-                return self._url_wanted(url)
+                return self._opener_called(url)
             case HostAllowed(leg, yes):
                 return self._host_answered(self._legs.get(leg), yes=yes)
             case ListenerChecked(leg, listening):
@@ -247,6 +264,12 @@ class LoginMachine:
                 return self._fail(self._timed_out())
 
     # --- legs --------------------------------------------------------------------------------------------------------
+
+    def _opener_called(self, url: str) -> list[Action]:
+        self._openings += 1
+        if self._openings > MAX_OPENINGS:
+            return self._fail(PortNotPermittedError(f"{self._plan.host} calls its browser opener again and again"))
+        return self._url_wanted(url)
 
     def _url_wanted(self, text: str) -> list[Action]:
         if self._phase is not Phase.RUNNING:
@@ -300,7 +323,8 @@ class LoginMachine:
         leg.state = LegState.CHECKING
         port = leg.url.redirect.port
         requested = ev.BrowserRequested(leg=leg.number, authorize_host=leg.page.authority, redirect_port=port)
-        return [Report(requested), CheckListener(leg.number, port)]
+        release = [] if takes_another_listed_port(self._plan.method, leg.number) else self._release_holds()
+        return [Report(requested), *release, CheckListener(leg.number, port)]
 
     def _listener_checked(self, leg: _Leg | None, listening: bool | None) -> list[Action]:
         if leg is None or leg.url is None or leg.state is not LegState.CHECKING or self._phase is not Phase.RUNNING:
@@ -491,7 +515,7 @@ class LoginMachine:
         for leg in self._legs.values():
             if leg.state in {LegState.ASKING, LegState.CHECKING}:
                 leg.state = LegState.CLOSED
-        return [*self._close(idle), AskWhoami(), StartTimer("drain", DRAIN_GRACE_S)]
+        return [*self._close(idle), *self._release_holds(), AskWhoami(), StartTimer("drain", DRAIN_GRACE_S)]
 
     def _conclude(self) -> list[Action]:
         if self._phase is not Phase.CONFIRMING or self._whoami is None:
@@ -571,9 +595,13 @@ class LoginMachine:
 
     def _fail(self, error: KirotunnelError) -> list[Action]:
         running = self._phase is Phase.RUNNING
-        closing = self._close_all()
+        closing = [*self._close_all(), *self._release_holds()]
         self._phase = Phase.ENDED
         return [*closing, *([StopRemote()] if running else []), Fail(error)]
+
+    def _release_holds(self) -> list[Action]:
+        holding, self._holding = self._holding, False
+        return [ReleaseHolds()] if holding else []
 
     def _close_all(self) -> list[Action]:
         return self._close([leg for leg in self._legs.values() if leg.state in _WITH_TUNNEL])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kirotunnel import events as ev
@@ -163,6 +164,19 @@ LoginEvent = (
 
 
 @dataclass(frozen=True, slots=True)
+class HoldPorts:
+    """Keep the CLI on the target from taking these ports; then go on, whether that succeeded or not."""
+
+    busy: Mapping[int, str]
+    """Each with who has it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHolds:
+    """Let go of the ports that are held on the target."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartRemote:
     """Run the CLI's login on the target."""
 
@@ -267,7 +281,9 @@ class Fail:
 
 
 Action = (
-    StartRemote
+    HoldPorts
+    | ReleaseHolds
+    | StartRemote
     | AskAboutHost
     | CheckListener
     | OpenTunnel

@@ -26,6 +26,10 @@ from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import Record, RecordReader, RemoteFacts, read_account, read_facts, read_listeners
 from kirotunnel.wire.terminal import one_line
 
+WHOAMI_S: Final = 60
+"""Seconds for the CLI's whoami: it may refresh a token first, and took 16 s doing so (Kiro#4398)."""
+ANSWER_S: Final = WHOAMI_S + 30
+"""Seconds for any answer of the control shell; beyond that something else is running there than our script."""
 FINISH_S: Final = 5.0
 """Seconds for the target to end the CLI and remove the directory; it takes at most three."""
 _SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
@@ -44,6 +48,7 @@ class ControlShell:
         self._nonce = secrets.token_hex(12)
         self._reader = RecordReader(self._nonce)
         self._collected: list[Record] = []
+        self._collected_size = 0
         self._answered: asyncio.Future[list[Record]] | None = None
         self._awaited = ""
         self._stderr = bytearray()
@@ -75,6 +80,7 @@ class ControlShell:
             OPENER=read_script("opener.sh"),
             RUN=runner(profile.login, profile),
             LEASE_S=str(lease_s),
+            WHOAMI_S=str(WHOAMI_S),
             PREPARE=prepare,
         )
         unset = f"unset {' '.join(profile.unset)}; "
@@ -125,7 +131,7 @@ class ControlShell:
         if process is None:
             raise SessionRefusedError(f"there is no control session on {self._where}")
         async with self._turn:
-            self._collected = []
+            self._collected, self._collected_size = [], 0
             self._awaited = secrets.token_hex(4)
             self._answered = asyncio.get_running_loop().create_future()
             if self._tasks[0].done():
@@ -134,7 +140,11 @@ class ControlShell:
                 process.stdin.write(f"{script}say done {self._awaited}\n".encode())
             except (asyncssh.Error, OSError) as exc:
                 raise ConnectionLostError(f"the connection to {self._where} was lost") from exc
-            return await self._answered
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._answered
+            except TimeoutError as exc:
+                raise SessionRefusedError(f"our shell on {self._where} did not answer in {ANSWER_S} s") from exc
 
     async def _read_output(self) -> None:
         process = self._process
@@ -154,7 +164,8 @@ class ControlShell:
         elif record.key == "done" and record.value == self._awaited:
             if self._answered is not None and not self._answered.done():
                 self._answered.set_result(self._collected)
-        elif len(self._collected) < MAX_RECORDS:
+        elif self._collected_size < MAX_ANSWER:
+            self._collected_size += len(record.value) + 1
             self._collected.append(record)
 
     async def _read_errors(self) -> None:
@@ -174,8 +185,8 @@ class ControlShell:
         return SessionRefusedError(f"{self._where} did not run our shell" + (f": {words}" if words else ""))
 
 
-MAX_RECORDS: Final = 20_000
-"""Records of one answer; a target with more listeners than this is lying."""
+MAX_ANSWER: Final = 4 * 1024 * 1024
+"""Characters kept of one answer; a target with more listeners than that is lying."""
 
 
 def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = False, logout_first: bool = False) -> str:

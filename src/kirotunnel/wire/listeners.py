@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from kirotunnel.wire.terminal import one_line
+
 
 @dataclass(frozen=True, slots=True)
 class ListeningPort:
@@ -22,6 +24,12 @@ class ListeningPort:
     port: int
     pid: int | None = None
     program: str | None = None
+
+    def describe(self) -> str:
+        """`node (pid 77)`, or what is known of it."""
+        if self.pid is None:
+            return "a process of another user"
+        return f"{one_line(self.program or 'a process', 60)} (pid {self.pid})"
 
     @property
     def reachable_by_loopback(self) -> bool:

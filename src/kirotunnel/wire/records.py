@@ -19,7 +19,7 @@ from kirotunnel.wire.whoami import parse_whoami
 MAX_RECORD: Final = 64 * 1024
 """Bytes of one line; a longer one is cut."""
 
-_VERSION: Final = re.compile(r"\b([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?\b")
+_VERSION: Final = re.compile(r"(?<![0-9.])([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 import base64
+import hmac
 import json
 from typing import Any
 
@@ -123,12 +124,12 @@ def test_a_signature_that_does_not_hold(token: Secret[str]) -> None:
 
 def test_a_shared_secret_is_no_signature() -> None:
     # The public key taken for an HMAC secret: the classic confusion of algorithms.
-    secret = jwk.OctKey.import_key(KEY.as_pem(private=False))
-    token = jws.serialize_compact(
-        {"alg": "HS256", "kid": "k1"}, json.dumps(CLAIMS).encode(), secret, algorithms=["HS256"]
-    )
+    head, body = signed(CLAIMS).reveal().split(".")[:2]
+    head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"k1"}').rstrip(b"=").decode()
+    mac = hmac.new(KEY.as_pem(private=False), f"{head}.{body}".encode(), "sha256").digest()
+    token = f"{head}.{body}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
     with pytest.raises(IdTokenError):
-        validate(Secret(token), KEYS | {"keys": [*KEYS["keys"], secret.as_dict()]}, expected())
+        validate(Secret(token), KEYS, expected())
 
 
 @given(

@@ -67,7 +67,7 @@ def test_what_is_no_text_is_kept_as_such() -> None:
         ("kiro-cli 2.10.0", (2, 10, 0)),
         ("kiro-cli 1.24", (1, 24, 0)),
         ("Kiro CLI version: 2.27.1 (abc1234)", (2, 27, 1)),
-        ("kiro-cli v2.1.0-beta", None),
+        ("kiro-cli v2.1.0-beta", (2, 1, 0)),
         ("kiro-cli", None),
         ("", None),
         ("9" * 5000 + ".1", None),

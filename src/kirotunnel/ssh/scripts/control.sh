@@ -2,7 +2,7 @@
 # at its end, or when the connection is gone, the shell ends, and with it everything that it started.
 #
 # Set before it: N (nonce that frames our answers), CLI (name or path), OPENER (the opener's text), RUN (the runner's text),
-# LEASE_S, PREPARE (always | signed-out | never), and the functions run_whoami and run_version (both use $cli).
+# LEASE_S, WHOAMI_S, PREPARE (always | signed-out | never), and the functions run_whoami and run_version (both use $cli).
 
 LC_ALL=C
 export LC_ALL
@@ -12,6 +12,29 @@ cat_pid=
 lease_pid=
 
 say() { printf '\n%s %s\n' "$N" "$*"; }
+
+# Sleep in a subshell that may be ended: TERM ends the sleep with it, which would live on otherwise.
+nap() {
+	trap 'kill "$nap" 2>/dev/null; exit 0' TERM
+	sleep "$1" &
+	nap=$!
+	wait "$nap"
+	trap '' TERM
+}
+
+# within SECONDS COMMAND...: its exit code; 137 where it took longer and was killed.
+within() {
+	seconds=$1
+	shift
+	"$@" &
+	job=$!
+	(nap "$seconds" && kill -KILL "$job") </dev/null >/dev/null 2>&1 &
+	watch=$!
+	wait "$job"
+	code=$?
+	kill -TERM "$watch" 2>/dev/null
+	return "$code"
+}
 
 # --- ways out ---
 
@@ -49,8 +72,8 @@ trap 'exit 1' HUP INT TERM PIPE
 look_in_login_shell() {
 	case $CLI in *[!A-Za-z0-9._+-]*) return 0 ;; esac
 	case ${SHELL##*/} in
-	csh | tcsh) "$SHELL" -c "which $CLI" ;;
-	*) "${SHELL:-/bin/sh}" -lc "command -v $CLI" ;;
+	csh | tcsh) within 10 "$SHELL" -c "which $CLI" ;;
+	*) within 10 "${SHELL:-/bin/sh}" -lc "command -v $CLI" ;;
 	esac </dev/null 2>/dev/null | tail -n 1
 }
 
@@ -72,7 +95,7 @@ find_cli() {
 }
 
 whoami_cli() {
-	answer=$(run_whoami </dev/null 2>/dev/null)
+	answer=$(within "$WHOAMI_S" run_whoami </dev/null 2>/dev/null)
 	code=$?
 	printf '\n%s\n' "$answer" | head -n 200 | sed "s/^/$N whoami /"
 	say whoami-exit "$code"
@@ -134,11 +157,7 @@ furnish() {
 # A connection that is gone without a word leaves this shell waiting; the lease ends it all in our place.
 start_lease() {
 	(
-		trap 'kill "$nap" 2>/dev/null; exit 0' TERM
-		sleep "$LEASE_S" &
-		nap=$!
-		wait "$nap"
-		trap '' TERM
+		nap "$LEASE_S"
 		lease_pid=
 		cleanup
 		kill -KILL "$$" 2>/dev/null

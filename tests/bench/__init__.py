@@ -1,0 +1,1 @@
+"""What kirotunnel costs, beside what a person would use instead: `scripts/bench`."""
