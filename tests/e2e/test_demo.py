@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
 from e2e.harness import (
     Run,
     finish,
@@ -25,7 +26,6 @@ from e2e.harness import (
     start,
     wait_until,
 )
-
 from kirotunnel.cli.demo import summary
 from kirotunnel.errors import InternalError
 from kirotunnel.events import Account, Event

@@ -169,7 +169,7 @@ def _remote_cli(event: ev.Event, target: str, _: str) -> str:
     return f"Found kiro-cli{version} on {target}; {who}\n{one_line(event.path)}"
 
 
-def _login_started(event: ev.Event, target: str, _: str) -> str:
+def _login_started(_: ev.Event, target: str, __: str) -> str:
     return f"Started `kiro-cli login` on {target}, with a browser opener of ours that sends its address here"
 
 
@@ -177,7 +177,8 @@ def _browser_requested(event: ev.Event, target: str, _: str) -> str:
     assert isinstance(event, ev.BrowserRequested)  # noqa: S101 - by the table below
     return (
         f"kiro-cli wants sign-in page {event.leg} opened, on {one_line(event.authorize_host)}\n"
-        f"It waits for the answer on port {event.redirect_port} of {target}'s own localhost, which no browser here can reach"
+        f"It waits for the answer on port {event.redirect_port} of {target}'s own localhost, "
+        "which no browser here can reach"
     )
 
 

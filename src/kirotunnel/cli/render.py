@@ -111,6 +111,11 @@ def _remote_cli(event: ev.Event, target: str) -> str:
     return f"Found {one_line(event.path)}{version} on {target}"
 
 
+def _port_steered(event: ev.Event, target: str) -> str:
+    assert isinstance(event, ev.PortSteered)  # noqa: S101 - by the table below
+    return f"Port {event.busy} is in use here by {event.holder}; it is held on {target}, so that another is taken"
+
+
 def _tunnel_opened(event: ev.Event, target: str) -> str:
     assert isinstance(event, ev.TunnelOpened)  # noqa: S101 - by the table below
     return f"Waiting on {' and '.join(event.listen)} for the browser to come back"
@@ -140,6 +145,7 @@ def _lost(event: ev.Event, target: str) -> str:
 _SENTENCES: Final[dict[type[ev.Event], Callable[[ev.Event, str], str | None]]] = {
     ev.Connecting: _connecting,
     ev.RemoteCli: _remote_cli,
+    ev.PortSteered: _port_steered,
     ev.TunnelOpened: _tunnel_opened,
     ev.BrowserOpened: _browser_opened,
     ev.DeviceCode: _device_code,

@@ -173,6 +173,7 @@ class LoginMachine:
         self._device_shown = False
         self._strays = 0
         self._openings = 0
+        self._holding = False
 
     @property
     def phase(self) -> Phase:

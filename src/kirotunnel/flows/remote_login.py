@@ -3,6 +3,7 @@
     resolve    what the person typed            → an Endpoint        (targets, ssh.config)
     connect    to it                            → an SSHSession      (ssh.connection)
     look       around on the target, once       → RemoteFacts        (ssh.control)
+    steer      the CLI away from ports that are busy here            (flows.steering, ssh.holds)
     start      the CLI with our opener          → events             (ssh.remote_cli, wire.transcript)
     leg        for each page that it wants: judge the URL, bind both loopback addresses, open the browser,
                pass the callback through the gate, deliver it, close the port (local.relay)
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
@@ -28,12 +29,15 @@ from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method
 from kirotunnel.flows.reach import reach
+from kirotunnel.flows.steering import PortFacts, busy_there
+from kirotunnel.local.loopback import busy_on_loopback
 from kirotunnel.local.relay import Relay, Route
 from kirotunnel.profiles.profile import Profile, load_profile
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell, runner
+from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
@@ -77,19 +81,24 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     """Sign the CLI of one target in. Raises KirotunnelError; leaves nothing behind, here or there, on any way out."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + options.timeout_s
+    profile = load_profile("kiro-cli")
+    busy_here = asyncio.ensure_future(asyncio.to_thread(busy_on_loopback, profile.ports))  # while we connect
     try:
         async with asyncio.timeout_at(deadline) as timer:
             async with (
                 reach(options.target, options.ssh, environment) as session,
-                _Login(options, environment, session, load_profile("kiro-cli")) as run,
+                _Login(options, environment, session, profile) as run,
             ):
                 facts = await run.look_around()
+                ports = await run.look_at_ports(await busy_here)
                 timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
-                return await run.run(facts, deadline)
+                return await run.run(facts, ports, deadline)
     except TimeoutError as exc:
         raise LoginTimedOutError(
             f"the sign-in on {options.target} took too long: {options.target} was not reached"
         ) from exc
+    finally:
+        busy_here.cancel()
 
 
 class _Login:
@@ -118,6 +127,7 @@ class _Login:
         )
         self._queue: asyncio.Queue[m.LoginEvent] = asyncio.Queue()
         self._shell = ControlShell(session, lambda url: self._queue.put_nowait(m.UrlOpened(url)))
+        self._holds = PortHolds(session, self._shell.listeners, lease_s=int(options.timeout_s) + LEASE_SPARE_S)
         self._cli: RemoteCLI | None = None
         self._cli_ended = True
         self._relays: dict[int, Relay] = {}
@@ -143,12 +153,17 @@ class _Login:
             lease_s=int(self._options.timeout_s) + LEASE_SPARE_S,
         )
 
-    async def run(self, facts: RemoteFacts, deadline: float) -> LoginResult:
+    async def look_at_ports(self, here: Mapping[int, str]) -> PortFacts:
+        """Learn who has the CLI's ports at both ends. The target is asked only where it matters: some are busy here."""
+        rows = await self._shell.listeners() if here else None
+        return PortFacts(here=here, there=busy_there(rows, self._profile.ports))
+
+    async def run(self, facts: RemoteFacts, ports: PortFacts, deadline: float) -> LoginResult:
         """Go through the login."""
         loop = asyncio.get_running_loop()
         self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
         self._timers["deadline"] = loop.call_at(deadline, self._queue.put_nowait, m.DeadlinePassed())
-        actions = self._machine.begin(facts)
+        actions = self._machine.begin(facts, ports)
         while True:
             for action in actions:
                 await self._perform(action, facts)
@@ -164,6 +179,10 @@ class _Login:
                 self._conversation.event(event)
             case m.Warn(text):
                 self._conversation.warn(text)
+            case m.HoldPorts(busy):
+                await self._hold(busy)
+            case m.ReleaseHolds():
+                self._spawn(self._holds.release())
             case m.StartRemote():
                 await self._start(action, facts)
             case m.AskAboutHost(leg, authority):
@@ -190,6 +209,17 @@ class _Login:
                 self._result = LoginResult(target=self._options.target, account=account, already=already)
             case m.Fail(error):
                 raise error
+
+    async def _hold(self, busy: Mapping[int, str]) -> None:
+        held = await self._holds.take(busy)
+        for port, holder in busy.items():
+            if method := held.get(port):
+                self._conversation.event(ev.PortSteered(busy=port, holder=holder, method=method))
+            else:
+                self._conversation.warn(
+                    f"port {port} is in use here by {holder}, and {self._options.target} has no means to keep "
+                    f"{self._options.cli} off it"
+                )
 
     async def _start(self, action: m.StartRemote, facts: RemoteFacts) -> None:
         if facts.directory is None:
@@ -308,6 +338,7 @@ class _Login:
             await asyncio.wait(self._tasks)
         for leg in list(self._relays):
             await self._close_tunnel(leg)
+        await self._holds.release()
         await self._shell.finish(cli_ended=self._cli_ended)
         if self._cli is not None:
             self._cli.close()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from collections.abc import Collection
 from typing import Final
 
 from kirotunnel.errors import LocalPortError
-from kirotunnel.local.ports import PortHolder, holders_of
+from kirotunnel.local.ports import PortHolder, describe, holders_of
 
 _FAMILIES: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
@@ -43,7 +44,42 @@ def bind_loopback(port: int) -> list[socket.socket]:
     return sockets
 
 
+def busy_on_loopback(ports: Collection[int]) -> dict[int, str]:
+    """Those of the ports that could not be bound here now on both addresses, each with who has it.
+
+    Nothing is listened on, so two of us that look at the same time do not take each other for a holder. Takes some
+    50 ms where a port is busy, else one: call it from a thread.
+    """
+    refused = {port: why for port in ports if (why := _why_not(port)) is not None}
+    holders = holders_of(refused) if refused else {}
+    return {
+        port: describe(holders[port]) if why == errno.EADDRINUSE else "reserved by the system"
+        for port, why in refused.items()
+    }
+
+
+def _why_not(port: int) -> int | None:
+    """The errno with which a port cannot be bound; None where it can."""
+    for family, address in _FAMILIES:
+        try:
+            _bound(family, address, port).close()
+        except OSError as exc:
+            if family is not socket.AF_INET6 or exc.errno not in _NO_SUCH_FAMILY:
+                return exc.errno or errno.EADDRINUSE
+    return None
+
+
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    sock = _bound(family, address, port)
+    try:
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform == "win32":
@@ -56,7 +92,6 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((address, port))
-        sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
         raise
@@ -71,15 +106,14 @@ def _port_error(port: int, address: str, cause: OSError) -> LocalPortError:
         )
     if cause.errno != errno.EADDRINUSE:
         return LocalPortError(f"cannot listen on {where}: {cause.strerror}")
-    holders = holders_of(port)
-    return PortInUseError(port, where, holders)
+    return PortInUseError(port, where, holders_of([port])[port])
 
 
 class PortInUseError(LocalPortError):
     """KT501 with the processes that hold the port."""
 
     def __init__(self, port: int, where: str, holders: list[PortHolder]) -> None:
-        by = " and ".join(dict.fromkeys(holder.describe() for holder in holders)) or "another process"
+        by = describe(holders)
         pids = " ".join(dict.fromkeys(str(holder.pid) for holder in holders if holder.pid))
         hint = f"end {by} (`kill {pids}`), and run the command again" if pids else None
         super().__init__(f"local address {where} is already in use by {by}", hint)

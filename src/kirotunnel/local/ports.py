@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,27 +30,35 @@ class PortHolder:
         return f"{self.program or 'a process'} (pid {self.pid}{who})"
 
 
-def holders_of(port: int) -> list[PortHolder]:
-    """Who listens on that port on loopback or on all addresses. Takes some 10 ms: call it from a thread.
+def holders_of(ports: Collection[int]) -> dict[int, list[PortHolder]]:
+    """Who listens on each of these ports, on loopback or on all addresses. Takes some 10 ms: call it from a thread.
 
     Without root, the processes of other users are listeners without a name; where the system shows no sockets at all
-    (macOS without root), the list is empty.
+    (macOS without root), the lists are empty.
     """
     import psutil
 
     try:
         sockets = psutil.net_connections(kind="tcp")
     except (psutil.AccessDenied, OSError):
-        return []
+        return {port: [] for port in ports}
     found = {
-        (sock.laddr.ip, sock.pid)
+        (sock.laddr.port, sock.laddr.ip, sock.pid)
         for sock in sockets
         if sock.status == psutil.CONN_LISTEN
         and sock.laddr
-        and sock.laddr.port == port
+        and sock.laddr.port in ports
         and sock.laddr.ip in _LOOPBACK_AND_WILDCARD
     }
-    return [_holder(address, port, pid) for address, pid in sorted(found, key=lambda pair: (pair[0], pair[1] or 0))]
+    holders: dict[int, list[PortHolder]] = {port: [] for port in ports}
+    for port, address, pid in sorted(found, key=lambda row: (row[0], row[1], row[2] or 0)):
+        holders[port].append(_holder(address, port, pid))
+    return holders
+
+
+def describe(holders: Iterable[PortHolder]) -> str:
+    """All of them as one phrase."""
+    return " and ".join(dict.fromkeys(holder.describe() for holder in holders)) or "another process"
 
 
 def _holder(address: str, port: int, pid: int | None) -> PortHolder:

@@ -45,8 +45,6 @@ DEVICE_PAGE: Final = "https://app.kiro.dev/account/device?user_code=WDJB-MJHT&lo
 ADA: Final = Account(type="social", provider="Google", email="ada@example.com")
 BUILDER_ID: Final = Account(type="builder-id", email="ada@example.com")
 
-NONE_TOLD: Final = UrlPolicy()
-
 
 def plan(**changes: Any) -> LoginPlan:
     """What `kirotunnel login box` asks for, with changes."""
@@ -127,7 +125,8 @@ class Dialogue:
 
     def __lshift__(self, expected: Action | Fails) -> Self:
         assert self._waiting, f"nothing was done where this was expected: {expected}"
-        assert expected == self._waiting.popleft()
+        done = self._waiting.popleft()
+        assert expected == done, f"expected {expected}, but this was done: {done}"
         return self
 
     def __bool__(self) -> bool:
@@ -140,7 +139,7 @@ class Dialogue:
         return self.machine.phase is Phase.ENDED
 
     def _nothing_left(self) -> None:
-        assert [] == list(self._waiting)
+        assert not self._waiting, f"this was done, too: {list(self._waiting)}"
 
 
 def error_of(actions: list[Action]) -> KirotunnelError | None:

@@ -62,6 +62,27 @@ class Page(Enum):
         "{cli} on {host} answered with a redirect to a place that this page will not send you to.",
         "Return to your terminal: it says whether you are signed in.",
     )
+    SIGNED_IN = _Words(
+        200,
+        _DONE,
+        "You are signed in",
+        "{cli} on {host} is signed in.",
+        "You can close this tab and return to your terminal.",
+    )
+    NOT_SIGNED_IN = _Words(
+        200,
+        _BAD,
+        "Nobody was signed in",
+        "The answer of the sign-in arrived, but {cli} on {host} could not use it.",
+        "Return to your terminal: it says why.",
+    )
+    STILL_WORKING = _Words(
+        200,
+        _OPEN,
+        "Not finished yet",
+        "The answer of the sign-in arrived, and {cli} on {host} is still at work with it.",
+        "Return to your terminal: it says when you are signed in.",
+    )
     NOT_YOURS = _Words(
         403,
         _BAD,
