@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kirotunnel.version import __version__
+
 if TYPE_CHECKING:
     from kirotunnel.api import Account, AttachResult, Event, KirotunnelError, LoginResult, attach, login
 
-__version__ = "0.1.0"
-__all__ = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "attach", "login"]
+_LAZY = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "attach", "login"]
+__all__ = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "__version__", "attach", "login"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in _LAZY:
         from kirotunnel import api
 
         return getattr(api, name)

@@ -55,8 +55,10 @@ def read_settings(file: Path, environment: Mapping[str, str], options: Collectio
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         data = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{file} cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise SettingsError(f"{file} cannot be read: {exc.strerror}", "make the file readable, or remove it") from exc
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"{file} is no TOML: {exc}", "correct the file, or remove it") from exc
     defaults, targets = _table(data, "defaults", file), _table(data, "target", file)
     if unknown := set(data) - {"defaults", "target"}:
         raise SettingsError(f'{file} has an unknown table [{min(unknown)}]; it may have [defaults] and [target."NAME"]')

@@ -6,7 +6,6 @@ Prints, and asserts nothing: how fast this is depends on the machine, how it com
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import re
 import secrets
@@ -142,8 +141,7 @@ class Bench:
             opened = time.perf_counter()
             callback = self._approve(os.read(self._page_fd, 65536).decode().strip())
             port = urlsplit(callback).port or 0
-            _get(port, callback)
-            answered = time.perf_counter()
+            answered = _get(port, callback)
             free = _when_free(port)
             process.wait(PATIENCE_S)
             ended = time.perf_counter()
@@ -186,9 +184,9 @@ class Bench:
     # --- the ends of the tunnels -------------------------------------------------------------------------------------
 
     def _listener(self) -> int:
-        process = self.remote.namespace.spawn([STANDIN_PYTHON, "-c", _LISTENER])
-        self._stack.callback(_end, process)
+        process = self.remote.namespace.spawn([STANDIN_PYTHON, "-c", _LISTENER])  # ends with its machine
         assert process.stderr is not None
+        self._stack.callback(process.stderr.close)
         return int(process.stderr.readline())
 
     def _tell_relay(self) -> None:
@@ -213,16 +211,19 @@ def _run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def _get(port: int, url: str) -> None:
-    """One GET on a connection of its own, to the last byte of the answer."""
+def _get(port: int, url: str) -> float:
+    """One GET on a connection of its own, as a browser makes it. Returns when the last byte of the answer was here."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    connection.request("GET", f"{parts.path}?{parts.query}", headers={"Host": f"localhost:{port}"})
-    response = connection.getresponse()
-    response.read()
-    connection.close()
-    if response.status >= 400:
-        raise RuntimeError(f"the callback was answered {response.status}")
+    head = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/html\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+        connection.sendall(head.encode())
+        answer = b""
+        while data := connection.recv(65536):
+            arrived = time.perf_counter()
+            answer += data
+    if answer[9:12] not in {b"200", b"302"}:
+        raise RuntimeError(f"the callback was answered {answer[:40]!r}")
+    return arrived
 
 
 def _when_free(port: int) -> float:

@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
+from e2e.harness import wait_until
+
 PROGRAM: Final = "/usr/bin/chromium"
 PATIENCE_S: Final = 20.0
 """Seconds after which a page or an address will not come any more."""
@@ -169,6 +171,12 @@ def connections_to(port: int) -> int:
         rows = [line.split() for line in Path(table).read_text(encoding="ascii").splitlines()[1:]]
         count += sum(1 for row in rows if row[2].endswith(wanted) and row[3] == "01")
     return count
+
+
+def hold_until_silent(tab: Tab, port: int) -> None:
+    """Press the button on the link, as a person does for a moment, until Chromium has opened its silent connection."""
+    tab.hold_down()
+    assert wait_until(lambda: connections_to(port) > 0), "Chromium opened no silent connection"
 
 
 class Openings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
+
 from e2e.harness import Run, Services, kirotunnel, robot
 from lab.remote import RemoteMachine
 from lab.requirements import require

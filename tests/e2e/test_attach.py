@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
+
 from e2e.conftest import Box, MakeBox
 from e2e.harness import ROBOT, Run, finish, kirotunnel, listening_here, read_event, start
 from lab.servers import Server

@@ -8,13 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pexpect
 import pytest
+
 from e2e.conftest import Box, MakeBox
 from e2e.harness import Run, finish, kirotunnel, listening_here, read_event, robot, start, wait_until
 from lab.servers import Server
+from lab.test_lab import listening
 
 CALLBACK_PORTS = (3128, 4649, 6588, 8008, 9091, 49153, 50153, 51153, 52153, 53153)
 
@@ -119,9 +123,7 @@ def test_a_no_to_an_unknown_host_key_ends_it(make_box: MakeBox, sshd: Server, tm
 
 
 @pytest.mark.parametrize("strictness", ["yes", "ask", "accept-new", "no"])
-def test_a_changed_host_key_is_always_refused(
-    make_box: MakeBox, sshd: Server, tmp_path: Path, strictness: str
-) -> None:
+def test_a_changed_host_key_is_always_refused(make_box: MakeBox, sshd: Server, tmp_path: Path, strictness: str) -> None:
     box = make_box(sshd)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True)
     key = " ".join((tmp_path / "other.pub").read_text().split()[:2])
@@ -227,15 +229,38 @@ def test_a_cli_that_opens_page_after_page_is_stopped(make_box: MakeBox, sshd: Se
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::"])
-def test_a_port_taken_here_is_named_with_its_holder(make_box: MakeBox, sshd: Server, address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, 3128), family=family):
+def test_all_callback_ports_taken_here_are_named_with_their_holder(
+    make_box: MakeBox, sshd: Server, address: str
+) -> None:
+    with taken_here(address, *CALLBACK_PORTS):
         run = make_box(sshd).login("google")
-        assert (run.code, run.failure) == (7, "KT501"), run.stderr
-        message = run.named("failed")[0]["message"]
-        assert f"pid {os.getpid()}" in message
-        assert str(os.getpid()) in run.named("failed")[0]["hint"]
-        assert run.named("browser_opened") == []
+    assert (run.code, run.failure) == (7, "KT501"), run.stderr
+    message = run.named("failed")[0]["message"]
+    assert message.count(f"pid {os.getpid()}") == len(CALLBACK_PORTS)
+    assert run.named("login_started") == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::"])
+def test_the_port_of_a_waiting_login_taken_here_is_named_with_its_holder(
+    make_box: MakeBox, sshd: Server, address: str
+) -> None:
+    # That login has its port already, so that nothing can lead it to another.
+    box = make_box(sshd)
+    with taken_here(address, 3128), listening(box.remote, "127.0.0.1", 3128):
+        run = kirotunnel("attach", box.alias, "-F", str(box.config), "--json", "--port", "3128")
+    assert (run.code, run.failure) == (7, "KT501"), run.stderr
+    assert f"pid {os.getpid()}" in run.named("failed")[0]["message"]
+    assert str(os.getpid()) in run.named("failed")[0]["hint"]
+
+
+@contextmanager
+def taken_here(address: str, *ports: int) -> Iterator[None]:
+    """Listeners of this process."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(socket.create_server((address, port), family=family))
+        yield
 
 
 def test_a_browser_that_does_not_exist(make_box: MakeBox, sshd: Server) -> None:
@@ -271,7 +296,7 @@ def test_a_settings_file_with_an_unknown_key_names_it(tmp_path: Path, monkeypatc
     run = kirotunnel("login", "box")
     assert run.code == 3
     assert "browzer" in run.stderr
-    assert 'error[KT101]' in run.stderr
+    assert "error[KT101]" in run.stderr
 
 
 # --- sudden ends -----------------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from e2e.chromium import Person, Tab, callback_port, connections_to, walk
+from e2e.chromium import Person, Tab, callback_port, connections_to, hold_until_silent, walk
 from e2e.conftest import Box, MakeBox
-from e2e.harness import Run, Services, listening_here, wait_until
+from e2e.harness import Run, Services, listening_here
 from e2e.running_login import running_login
 from kirotunnel.sandbox.accounts import SAMPLE_ACCOUNTS
 from lab.remote import RemoteMachine
@@ -29,12 +29,6 @@ CALLBACKS: Final = {
 }
 LAST_PAGES: Final = {"You can close this window", "Handed over to kiro-cli"}
 """What stands at the end of a second leg: the CLI's own page, or ours where it was gone already."""
-
-
-def hold_until_silent(tab: Tab, port: int) -> None:
-    """Press the button on the link, as a person does for a moment, until Chromium has opened its silent connection."""
-    tab.hold_down()
-    assert wait_until(lambda: connections_to(port) > 0), "Chromium opened no silent connection"
 
 
 def assert_last_page(tab: Tab, services: Services, leg: int, port: int) -> None:

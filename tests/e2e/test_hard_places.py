@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from e2e.conftest import MakeBox
 from e2e.harness import kirotunnel, robot
 from e2e.test_login import assert_signed_in

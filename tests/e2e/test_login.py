@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from e2e.conftest import Box, MakeBox
 from e2e.harness import Run, listening_here
 from lab.servers import Server

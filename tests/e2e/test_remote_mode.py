@@ -6,6 +6,7 @@ import sys
 
 import pexpect
 import pytest
+
 from e2e.conftest import Box, MakeBox
 from e2e.harness import robot
 from e2e.test_login import PEOPLE, assert_signed_in

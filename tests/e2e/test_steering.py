@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 import pytest
+
 from e2e.conftest import Box, MakeBox
 from e2e.harness import Run, finish, read_event, start, wait_until
 from e2e.test_bad_input import CALLBACK_PORTS
@@ -100,6 +101,7 @@ TOOLS = {
     "socat": ("socat", {"python3", "perl"}),
     "ncat": ("ncat", {"python3", "perl", "socat", "nc"}),
     "openbsd": ("nc.openbsd", {"python3", "perl", "socat", "ncat"}),
+    "traditional": ("nc.traditional", {"python3", "perl", "socat", "ncat"}),
 }
 
 
@@ -110,6 +112,8 @@ def test_any_program_that_can_listen_will_do(make_box: MakeBox, sshd: Server, to
     strict = make_box(sshd).remote.sshd(extra=["PermitListen none"])
     box = make_box(strict)
     box.remote.hide(*hidden)
+    if program.startswith("nc."):
+        box.remote.write("/usr/local/bin/nc", f'#!/bin/sh\nexec {program} "$@"\n', mode=0o755)
     with held_here(*WAYS["v4"], ("127.0.0.1", 4649)):
         run = box.login("google")
     assert_steered(box, run, "google", by=f"exec:{tool}", busy=(3128, 4649))
@@ -204,9 +208,10 @@ def test_all_ports_busy_here_and_there_is_an_error_with_who_holds_what(make_box:
     rows = {line.split()[0]: line for line in failed["message"].splitlines()[1:]}
     assert list(rows) == [str(port) for port in CALLBACK_PORTS]
     assert "on dev-box: a process of another user" in rows["3128"]
-    assert f"here: {'python'}" in rows["4649"] and f"pid {os.getpid()}" in rows["4649"]
+    assert "here: " in rows["4649"]
+    assert f"pid {os.getpid()}" in rows["4649"]
     assert "--paste" in failed["hint"]
-    assert box.log() == [] or not [event for event in box.log() if event["event"] == "bound"]
+    assert [event for event in box.log() if event["event"] == "bound"] == []
 
 
 def test_one_free_port_is_too_few_for_an_external_provider(make_box: MakeBox, sshd: Server) -> None:

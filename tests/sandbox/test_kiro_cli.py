@@ -723,6 +723,16 @@ def test_without_a_directory_it_listens_on_ipv4_only() -> None:
         loopback.close()
 
 
+def test_in_a_directory_a_random_port_is_one_that_the_other_end_can_open_too(tmp_path: Path) -> None:
+    loopback = Loopback(str(tmp_path))
+    try:
+        port = loopback.listen(0).port
+        with socket.create_server(("127.0.0.1", port)):
+            assert (tmp_path / f"127.0.0.1:{port}").exists()
+    finally:
+        loopback.close()
+
+
 # --- The opener -------------------------------------------------------------------------------------------------------
 
 

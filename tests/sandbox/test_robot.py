@@ -151,3 +151,13 @@ async def test_forms_are_sent_as_a_browser_sends_them() -> None:
     assert (sent[0].method, sent[0].target) == ("GET", "/note?a=%261&b=&decision=allow")
     assert (sent[1].method, sent[1].target) == ("POST", "/note?old=1")
     assert sent[1].body == b"a=%261&b=&decision=allow"
+
+
+async def test_it_can_ask_for_an_icon_on_a_connection_of_its_own_as_browsers_do() -> None:
+    async with SignInServices() as services, CallbackListener.open(services.public_url) as listener:
+        url = portal_url(services.public_url, f"http://localhost:{listener.port}", Pkce())
+        report = await sign_in(url, method="google", asks_for_icon=True)
+    assert report.ok
+    assert [request.target.partition("?")[0] for request in listener.requests] == ["/favicon.ico", "/oauth/callback"]
+    assert listener.connections == 2
+    assert f"icon http://localhost:{listener.port}/favicon.ico: answered 302" in report.steps

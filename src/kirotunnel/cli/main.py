@@ -9,8 +9,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from kirotunnel import __version__
 from kirotunnel.errors import InternalError, KirotunnelError
+from kirotunnel.version import __version__
 
 # Each command's module is imported only when it is asked for, so that --help is instant.
 _COMMANDS: Final = {

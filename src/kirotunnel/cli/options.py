@@ -77,7 +77,7 @@ def option_names() -> set[str]:
         for parameter in command.params if command else []:
             if isinstance(parameter, click.Option):
                 names.add(long_name(parameter))
-    return names - {"", "help", "version", "json", "verbose", "quiet", "dry-run", "force"}
+    return names - {"", "help", "version", "json", "verbose", "quiet", "dry-run", "force", "auto"}
 
 
 def long_name(option: click.Option) -> str:

@@ -46,7 +46,7 @@ class Callback:
 
 
 class CallbackServer:
-    """The listeners of one leg, for the time of an `async with`; made by `open`."""
+    """The listeners of one leg, from `open` to `close`."""
 
     def __init__(self, sockets: list[socket.socket], rule: LegRule, host: str) -> None:
         self._rule = rule
@@ -91,10 +91,8 @@ class CallbackServer:
         """The port, the same on both addresses."""
         return self._server.port
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def close(self) -> None:
+        """Let the browser have its page, and free the port."""
         if not self._answer.done():
             self.show(Page.NOT_SIGNED_IN)
         await self._server.close()

@@ -76,6 +76,7 @@ class ServerConnection:
             head = await self._next_event()
             if not isinstance(head, h11.Request):
                 return None
+            self._asked_for_head = head.method == b"HEAD"
             body = bytearray()
             while isinstance(event := await self._next_event(), h11.Data):
                 body += event.data
@@ -83,7 +84,6 @@ class ServerConnection:
                     raise MalformedRequestError("the request body is too large")
         except h11.RemoteProtocolError as exc:
             raise MalformedRequestError(str(exc)) from exc
-        self._asked_for_head = head.method == b"HEAD"
         return Request(
             method=head.method.decode("ascii", "replace"),
             target=head.target.decode("latin-1"),

@@ -48,9 +48,9 @@ class SessionFacts:
 def remoteness(facts: SessionFacts) -> Remoteness | None:
     """Where the person is; None for at this machine.
 
-    kiro-cli asks for the SSH variables and for WSL alone. A shell by `sudo -i` or `su -` has no SSH variables, but an SSH
-    server above it; containers, codespaces and machines without a display have no browser either. Who sets $BROWSER
-    says that pages can be opened from here, which only an SSH session's own variables overrule.
+    kiro-cli asks for the SSH variables and for WSL alone. A shell by `sudo -i` or `su -` has no SSH variables, but an
+    SSH server above it; containers, codespaces and machines without a display have no browser either. Who sets
+    $BROWSER says that pages can be opened from here; only SSH's own variables and cloud shells overrule that.
     """
     environment = facts.environment
     if any(name in environment for name in _SSH_VARIABLES):  # an empty value counts, as it does for kiro-cli

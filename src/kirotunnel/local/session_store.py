@@ -160,16 +160,11 @@ class SessionStore:
     # --- changing ----------------------------------------------------------------------------------------------------
 
     async def ensure_writable(self) -> None:
-        """Find out before it matters. Raises SessionNotSavedError, and SessionStoreError for a store that is damaged."""
+        """Find out before it matters. Raises SessionNotSavedError; SessionStoreError for a store that is damaged."""
         self._prepare()
         self._read()
         async with self._changing():
-            try:
-                descriptor, path = tempfile.mkstemp(dir=self.directory, prefix=".probe-")
-                os.close(descriptor)
-                Path(path).unlink()
-            except OSError as exc:
-                raise self._not_saved(exc) from exc
+            self._probe()
 
     async def put(self, name: str, secret: Secret[str], *, make_current: bool = False) -> None:
         """Keep it. Raises SessionNotSavedError; then everything is as before."""
@@ -271,6 +266,14 @@ class SessionStore:
             except (ValueError, OSError) as exc:
                 why = "it is no text" if isinstance(exc, UnicodeDecodeError) else str(exc)
                 raise SessionStoreError(f"{self.file} cannot be read: {why}") from None
+
+    def _probe(self) -> None:
+        try:
+            descriptor, path = tempfile.mkstemp(dir=self.directory, prefix=".probe-")
+            os.close(descriptor)
+            Path(path).unlink()
+        except OSError as exc:
+            raise self._not_saved(exc) from exc
 
     def _write(self, contents: _Contents) -> None:
         try:

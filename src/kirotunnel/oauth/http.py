@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Self
 
-from kirotunnel import __version__
 from kirotunnel.errors import CertificateError, ServiceReplyError, ServiceUnreachableError, SettingsError
 from kirotunnel.oauth.messages import MAX_REPLY, Reply, Request
 from kirotunnel.redaction import Secret
+from kirotunnel.version import __version__
 
 if TYPE_CHECKING:
     import httpx

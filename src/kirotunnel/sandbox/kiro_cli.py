@@ -84,6 +84,9 @@ EXPIRY_SLACK: Final = 60
 PORTS: Final = (3128, 4649, 6588, 8008, 9091, 49153, 50153, 51153, 52153, 53153)
 OLD_LAUNCHER_PORTS: Final = (49153, 50153, 51153, 52153, 53153, 4649, 6588, 9091, 8008, 3128)
 
+SLICE: Final = 0.1
+"""Seconds that one wait lasts at most: a signal that comes just as it begins does not interrupt it."""
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HIDE_CURSOR: Final = "\x1b[?25l"
 SHOW_CURSOR: Final = "\x1b[?25h"
 ERASE_LINE: Final = "\x1b[2K"
@@ -350,6 +353,20 @@ class Keyboard:
         return rest
 
 
+def start_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
+    """Start a thread that no signal is delivered to.
+
+    Python runs handlers in the main thread. Where another one takes the signal, the main thread sleeps on.
+    """
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
+
+
 class Spinner:
     """A line that is written anew ten times a second, on stdout, terminal or not. Use it as a context manager."""
 
@@ -360,11 +377,10 @@ class Spinner:
         self._console = console
         self._text = text
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
 
     def __enter__(self) -> Spinner:
         self._console.out(HIDE_CURSOR, end="")
-        self._thread.start()
+        self._thread = start_thread(self._spin)
         return self
 
     def __exit__(
@@ -561,8 +577,7 @@ class CallbackServer:
         import socket
 
         self._wake, woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._accept, args=(woken,), daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._accept, woken)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -571,24 +586,29 @@ class CallbackServer:
 
     def callback(self) -> Callback:
         """The first callback, good or bad; CliError where none came."""
+        deadline = time.monotonic() + self._rules.timeout
         with self._changed:
-            over = self._changed.wait_for(lambda: self._callback or not self._senders, self._rules.timeout)
-            if self._callback:
-                return self._callback
-        raise CliError(self._rules.closed_message if over else self._rules.timeout_message)
+            while not self._callback:
+                if not self._senders:
+                    raise CliError(self._rules.closed_message)
+                if time.monotonic() >= deadline:
+                    raise CliError(self._rules.timeout_message)
+                self._changed.wait(min(SLICE, max(0.0, deadline - time.monotonic())))
+            return self._callback
 
     def _accept(self, woken: socket.socket) -> None:
         import select
 
         try:
-            with contextlib.suppress(OSError):
+            # ValueError: the listener was closed by a signal, and has no file descriptor any more.
+            with contextlib.suppress(OSError, ValueError):
                 for number in range(1, self._rules.budget + 1):
                     if woken in select.select([self._listener.socket, woken], [], [])[0]:
                         break
                     connection, _ = self._listener.socket.accept()
                     self._tools.log.write("accepted", leg=self._rules.leg, n=number)
                     self._join()
-                    threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+                    start_thread(self._serve, connection)
         finally:
             self._listener.close()
             woken.close()
@@ -867,13 +887,11 @@ class Tools:
 
         Whoever keeps one of the pipes open, such as a browser in the foreground, blocks the login here (Kiro#9964).
         """
-        import subprocess
-
         self.die_if("die-before-open")
         opener = "wslview" if in_wsl(self.environ) else "xdg-open"
         self.log.write("opener", leg=leg, url=url)
         try:
-            status = subprocess.run([opener, url], capture_output=True, check=False).returncode
+            status = _run_opener(opener, url)
         except OSError as exc:
             raise OpenerError(f"{exc.strerror} (os error {exc.errno})") from exc
         self.log.write("opener_done", leg=leg, status=status)
@@ -894,7 +912,7 @@ class Tools:
 
     def obey_signals(self) -> None:
         """Be killed by signals as any program, but leave no file in the loopback's directory."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
@@ -937,6 +955,17 @@ class Tools:
         if self.edition.is_launcher:
             raise CliError(f"OAuth error: OAuth state mismatch: expected={expected}, actual={actual}")
         raise CliError(f"OAuth state mismatch. Actual: {actual} | Expected: {expected}")
+
+
+def _run_opener(opener: str, url: str) -> int:
+    """The opener's status, once it has ended and both of its pipes have; OSError where it cannot be started."""
+    import subprocess
+
+    with subprocess.Popen([opener, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=SLICE)
+                return process.returncode
 
 
 def in_wsl(environ: Mapping[str, str]) -> bool:
@@ -1698,7 +1727,7 @@ def make_noise(tools: Tools) -> None:
         os.write(1, noise)
         os.write(2, noise)
     if tools.fault == "endless-output":
-        threading.Thread(target=_write_for_ever, daemon=True).start()
+        start_thread(_write_for_ever)
 
 
 def _write_for_ever() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import hashlib
 import os
 import re
 import shutil
@@ -17,14 +18,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from kirotunnel.errors import SSHConfigError, TargetError
+from kirotunnel.errors import SSHConfigError
+from kirotunnel.ssh.config_keywords import SECONDS
+from kirotunnel.ssh.config_text import expand_home, home
 from kirotunnel.wire.terminal import one_line
 
 MAX_JUMPS: Final = 8
 _RESOLVE_TIMEOUT_S: Final = 30.0
 """Seconds for `ssh -G`: it may run `Match exec` and ask DNS."""
-_TOKEN: Final = re.compile(r"%([%hnprudikl])")
-_ENVIRONMENT: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_EXPANDED: Final = re.compile(r"%(?P<token>.?)|\$\{(?P<variable>[^}]*)\}")
+_OF_THE_TARGET: Final = frozenset("%hnpr")
+"""The tokens that ProxyCommand and ProxyJump know; file names know all."""
+_DEFAULT_IDENTITY: Final = re.compile(r"~/\.ssh/id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk|xmss)")
+# What ssh would do for the connection and kirotunnel does not; the value is what switches it off.
+_NOT_DONE: Final = {
+    "knownhostscommand": "none",
+    "pkcs11provider": "none",
+    "proxyusefdpass": "no",
+    "verifyhostkeydns": "no",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +85,20 @@ class Endpoint:
     identity_files: tuple[Path, ...] = ()
     certificate_files: tuple[Path, ...] = ()
     identities_only: bool = False
+    identities_named: bool = True
+    """The identity files were chosen by somebody; they are not merely those that ssh looks for by default."""
     identity_agent: str | None = None
     """Path of the agent's socket; None for no agent."""
     known_hosts_files: tuple[Path, ...] = ()
     global_known_hosts_files: tuple[Path, ...] = ()
+    revoked_host_keys: Path | None = None
     host_key_alias: str | None = None
     strict_host_key_checking: str = "ask"
     hash_known_hosts: bool = False
+    trusts_localhost: bool = False
+    """The host key of this very machine need not be known."""
     algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Lists by ssh_config's lower-case option: hostkeyalgorithms, kexalgorithms, ciphers, macs."""
+    """Lists by ssh_config's lower-case option: hostkeyalgorithms, kexalgorithms, ciphers, macs, pubkeyaccepted…"""
     jumps: tuple[Endpoint, ...] = ()
     proxy_command: str | None = None
     connect_timeout_s: float | None = None
@@ -90,6 +107,15 @@ class Endpoint:
     address_family: str = "any"
     bind_address: str | None = None
     preferred_authentications: str | None = None
+    refused_authentications: frozenset[str] = frozenset()
+    """Methods of RFC 4252 that the config switches off."""
+    password_prompts: int = 3
+    batch: bool = False
+    """Nobody is to be asked anything."""
+    rekey: tuple[int, int] = (0, 0)
+    """New keys after so many bytes, and seconds; 0 for the library's own limits."""
+    warnings: tuple[str, ...] = ()
+    """What of the config could not be followed, as sentences."""
 
     @property
     def key_name(self) -> str:
@@ -105,26 +131,37 @@ class Endpoint:
 async def resolve_endpoint(destination: str, options: SSHOptions) -> Endpoint:
     """What ssh would connect to for this destination (`NAME`, `[user@]host`, `ssh://…`).
 
-    Raises SSHConfigError where the config cannot be read, TargetError for a chain of too many jumps.
+    Raises SSHConfigError where the config cannot be read, or its ProxyJump options form a loop.
     """
-    return await _resolve(destination, options, depth=0)
+    return await _resolve(destination, options, ())
 
 
-async def _resolve(destination: str, options: SSHOptions, depth: int) -> Endpoint:
-    if depth > MAX_JUMPS:
-        raise TargetError(
-            f"{destination} needs more than {MAX_JUMPS} jump hosts; the ProxyJump options may form a loop"
+async def _resolve(destination: str, options: SSHOptions, on_the_way: tuple[str, ...]) -> Endpoint:
+    way = " → ".join((*on_the_way, destination))
+    if destination in on_the_way:
+        raise SSHConfigError(
+            f"the jump hosts lead in a circle: {way}",
+            "one of them has a ProxyJump that leads back: exclude it from that Host pattern, or give it `ProxyJump none`",
+        )
+    if len(on_the_way) > MAX_JUMPS:
+        raise SSHConfigError(
+            f"more than {MAX_JUMPS} jump hosts: {way}", "check the ProxyJump options of the SSH config"
         )
     ssh = shutil.which("ssh")
-    values = (
-        await _ask_openssh(ssh, destination, options)
-        if ssh
-        else await asyncio.to_thread(_ask_paramiko, destination, options)
-    )
-    endpoint = build_endpoint(destination, values)
+    if ssh:
+        endpoint = build_endpoint(destination, values := await _ask_openssh(ssh, destination, options))
+        if any(not str(path).startswith("/") for path in endpoint.known_hosts_files):
+            # `ssh -G` prints several files on one line without their quotes. Our own reader knows where each ends.
+            values |= {"userknownhostsfile": await asyncio.to_thread(_quoted_files, destination, options, values)}
+            endpoint = build_endpoint(destination, values, separate_files=True)
+    else:
+        values, warnings = await asyncio.to_thread(_ask_paramiko, destination, options)
+        endpoint = build_endpoint(destination, values, separate_files=True)
+        endpoint = replace(endpoint, warnings=(*warnings, *endpoint.warnings))
     jumps: list[Endpoint] = []
     for spec in jump_specs(values):
-        hop = await _resolve(spec, options.for_jump(), depth + 1)
+        expanded = expand(spec, tokens_of(endpoint), only=_OF_THE_TARGET)
+        hop = await _resolve(expanded, options.for_jump(), (*on_the_way, destination))
         # ssh runs one ssh per hop: only the first reaches the network by itself, so only its own jumps count.
         jumps += [*hop.jumps, replace(hop, jumps=())] if not jumps else [replace(hop, jumps=(), proxy_command=None)]
     return replace(endpoint, jumps=tuple(jumps))
@@ -145,9 +182,14 @@ async def _ask_openssh(ssh: str, destination: str, options: SSHOptions) -> dict[
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        words = one_line(err.decode("utf-8", "replace")) or f"exit code {process.returncode}"
+        words = _complaint(err.decode("utf-8", "replace")) or f"exit code {process.returncode}"
         raise SSHConfigError(f"ssh cannot resolve {destination}: {words}")
-    return parse_options(out.decode("utf-8", "replace").splitlines())
+    return parse_options(out.decode("utf-8", "surrogateescape").splitlines())
+
+
+def _complaint(text: str) -> str:
+    """What ssh says of the config, without its remark on the terminal."""
+    return one_line("; ".join(line for line in text.splitlines() if not line.startswith("Pseudo-terminal")))
 
 
 def parse_options(lines: Iterable[str]) -> dict[str, list[str]]:
@@ -160,28 +202,38 @@ def parse_options(lines: Iterable[str]) -> dict[str, list[str]]:
     return values
 
 
-def _ask_paramiko(destination: str, options: SSHOptions) -> dict[str, list[str]]:
-    """The same from paramiko's reader, where there is no OpenSSH; it knows fewer options."""
-    import paramiko.config
+def _ask_paramiko(destination: str, options: SSHOptions) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """The same by paramiko's reader, where there is no OpenSSH; and what it does not understand."""
+    from kirotunnel.ssh.config_fallback import Fallback, option_pairs
 
     user, host, port = _split_destination(destination)
-    path = Path(options.config_file) if options.config_file else Path("~/.ssh/config").expanduser()
+    typed = [("port", options.port), ("user", options.user), ("proxyjump", options.jump)]
+    identities = [("identityfile", _quoted(path)) for path in options.identity_files]
+    first = [*_present(typed), *identities, *option_pairs(options.options), *_present([("user", user), ("port", port)])]
+    fallback = Fallback(host, options.config_file, first)
+    return fallback.values(), tuple(fallback.warnings)
+
+
+def _present(pairs: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
+    return [(key, str(value)) for key, value in pairs if value is not None]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _quoted_files(destination: str, options: SSHOptions, values: Mapping[str, Sequence[str]]) -> list[str]:
+    """The files of UserKnownHostsFile one by one, where what our reader finds is what `ssh -G` printed."""
+    printed = values["userknownhostsfile"]
     try:
-        config = paramiko.config.SSHConfig.from_path(str(path)) if path.exists() else paramiko.config.SSHConfig()
-        found = config.lookup(host)
-    except (OSError, paramiko.ssh_exception.SSHException) as exc:
-        raise SSHConfigError(f"{path} cannot be read: {one_line(str(exc))}") from exc
-    values: dict[str, list[str]] = {}
-    for key, value in dict(found).items():
-        many: object = value  # the stubs say str; identityfile and certificatefile are lists
-        values[key.lower()] = [str(item) for item in many] if isinstance(many, list) else [str(many)]
-    for key, _, text in (option.partition("=") for option in options.options):
-        values[key.strip().lower()] = [text.strip()]
-    given = {"port": port or options.port, "user": user or options.user, "proxyjump": options.jump}
-    values |= {key: [str(value)] for key, value in given.items() if value is not None}
-    default = [f"~/.ssh/{name}" for name in ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")]
-    values["identityfile"] = [*options.identity_files, *values.get("identityfile", [])] or default
-    return values
+        ours, _ = _ask_paramiko(destination, options)
+    except SSHConfigError:
+        return list(printed)
+    files = ours.get("userknownhostsfile", [])
+    tokens = tokens_of(build_endpoint(destination, values))
+    expanded = [expand(expand_home(file), tokens) for file in files]
+    return expanded if " ".join(expanded) == printed[0] else list(printed)
 
 
 def _split_destination(destination: str) -> tuple[str | None, str, int | None]:
@@ -201,53 +253,102 @@ def jump_specs(values: Mapping[str, Sequence[str]]) -> list[str]:
     specs = []
     for hop in jump.split(","):
         has_port = re.search(r":\d+$", hop) and (hop.count(":") == 1 or "]:" in hop)
-        specs.append(f"ssh://{hop}" if has_port and not hop.startswith("ssh://") else hop)
+        if has_port and not hop.startswith("ssh://"):
+            specs.append(f"ssh://{hop}")
+        else:
+            specs.append(re.sub(r"\[([^\]]+)\]$", r"\1", hop))
     return specs
 
 
-def build_endpoint(name: str, values: Mapping[str, Sequence[str]]) -> Endpoint:
-    """The endpoint from the options as printed; tokens, `~` and `${ENV}` are expanded here, missing files skipped."""
+def build_endpoint(name: str, values: Mapping[str, Sequence[str]], *, separate_files: bool = False) -> Endpoint:
+    """The endpoint from the options as printed; tokens, `~` and `${ENV}` are expanded here, missing files skipped.
+
+    `separate_files`: known_hosts files come one by one, not on one line.
+    """
     _, host_typed, _ = _split_destination(name)
     host = _one(values, "hostname") or host_typed
     user = _one(values, "user") or getpass.getuser()
     port = int(_one(values, "port") or 22)
-    tokens = _tokens(host, host_typed, port, user)
+    alias = _one(values, "hostkeyalias")
+    tokens = _tokens(host, host_typed, port, user, alias)
 
     def paths(key: str) -> tuple[Path, ...]:
         return tuple(path for text in values.get(key, ()) if (path := _path(text, tokens)) is not None)
 
+    def files(key: str, default: Sequence[str]) -> tuple[Path, ...]:
+        if separate_files:
+            texts = values.get(key) or default
+            return tuple(path for text in texts if (path := _path(text, tokens)) is not None)
+        return _known_hosts(values, key, default, tokens)
+
     proxy_command = _one(values, "proxycommand")
-    timeout = _one(values, "connecttimeout")
-    interval = _one(values, "serveraliveinterval")
+    raw_identities = values.get("identityfile", ())
     return Endpoint(
         name=name,
         host=host,
         port=port,
         user=user,
         identity_files=tuple(path for path in paths("identityfile") if path.exists()),
+        identities_named=not all(_DEFAULT_IDENTITY.fullmatch(text) for text in raw_identities),
         certificate_files=tuple(path for path in paths("certificatefile") if path.exists()),
         identities_only=_flag(values, "identitiesonly"),
         identity_agent=_agent(_one(values, "identityagent"), tokens),
-        known_hosts_files=_known_hosts(
-            values, "userknownhostsfile", ("~/.ssh/known_hosts", "~/.ssh/known_hosts2"), tokens
+        known_hosts_files=files("userknownhostsfile", ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")),
+        global_known_hosts_files=files(
+            "globalknownhostsfile", ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
         ),
-        global_known_hosts_files=_known_hosts(values, "globalknownhostsfile", ("/etc/ssh/ssh_known_hosts",), tokens),
-        host_key_alias=_one(values, "hostkeyalias"),
+        revoked_host_keys=next(iter(paths("revokedhostkeys")), None),
+        host_key_alias=alias,
         strict_host_key_checking=_strictness(_one(values, "stricthostkeychecking")),
         hash_known_hosts=_flag(values, "hashknownhosts"),
+        trusts_localhost=_flag(values, "nohostauthenticationforlocalhost"),
         algorithms={
-            key: tuple(value.split(","))
-            for key in ("hostkeyalgorithms", "kexalgorithms", "ciphers", "macs")
-            if (value := _one(values, key)) and value[0] not in "+-^"
+            key: tuple(value.split(",")) for key in ALGORITHMS if (value := _one(values, key)) and value[0] not in "+-^"
         },
-        proxy_command=None if proxy_command in {None, "none"} else _expand(proxy_command or "", tokens),
-        connect_timeout_s=float(timeout) if timeout and timeout.isdigit() else None,
-        alive_interval_s=float(interval) if interval and interval.isdigit() and interval != "0" else None,
+        proxy_command=None if proxy_command in {None, "none"} else expand(proxy_command or "", tokens, _OF_THE_TARGET),
+        connect_timeout_s=_seconds(values, "connecttimeout"),
+        alive_interval_s=_seconds(values, "serveraliveinterval"),
         alive_count=int(_one(values, "serveralivecountmax") or 3),
-        address_family=_one(values, "addressfamily") or "any",
+        address_family=(_one(values, "addressfamily") or "any").lower(),
         bind_address=_one(values, "bindaddress"),
         preferred_authentications=_one(values, "preferredauthentications"),
+        refused_authentications=frozenset(
+            method
+            for key, method in _METHODS.items()
+            if (_one(values, key) or "yes").lower() in {"no", "false", "host-bound-no"}
+        ),
+        password_prompts=int(_one(values, "numberofpasswordprompts") or 3),
+        batch=_flag(values, "batchmode"),
+        rekey=_rekey(_one(values, "rekeylimit")),
+        warnings=tuple(
+            f"{key} of your SSH config is not supported: {host} is reached without it"
+            for key, off in _NOT_DONE.items()
+            if (_one(values, key) or off).lower() not in {off, "false"}
+        ),
     )
+
+
+ALGORITHMS: Final = ("hostkeyalgorithms", "kexalgorithms", "ciphers", "macs", "pubkeyacceptedalgorithms")
+_METHODS: Final = {
+    "pubkeyauthentication": "publickey",
+    "passwordauthentication": "password",
+    "kbdinteractiveauthentication": "keyboard-interactive",
+}
+_UNITS: Final = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def _rekey(text: str | None) -> tuple[int, int]:
+    """Bytes and seconds of RekeyLimit; 0 for what the protocol's own limits are."""
+    amount, _, time = (text or "").strip().partition(" ")
+    size = re.fullmatch(r"(\d+)([kmgKMG]?)", amount)
+    count = int(size[1]) * _UNITS.get(size[2].lower(), 1) if size else 0
+    spans = re.findall(r"(\d+)([smhdwSMHDW]?)", time)
+    return count, sum(int(n) * SECONDS[unit.lower()] for n, unit in spans)
+
+
+def _seconds(values: Mapping[str, Sequence[str]], key: str) -> float | None:
+    text = _one(values, key)
+    return float(text) if text and text.isdigit() and text != "0" else None
 
 
 def _one(values: Mapping[str, Sequence[str]], key: str) -> str | None:
@@ -263,32 +364,55 @@ def _strictness(value: str | None) -> str:
     return {"true": "yes", "false": "no", "off": "no"}.get((value or "ask").lower(), (value or "ask").lower())
 
 
-def _tokens(host: str, typed: str, port: int, user: str) -> dict[str, str]:
+def tokens_of(endpoint: Endpoint) -> dict[str, str]:
+    """What each token stands for, for one host."""
+    _, typed, _ = _split_destination(endpoint.name)
+    return _tokens(endpoint.host, typed, endpoint.port, endpoint.user, endpoint.host_key_alias)
+
+
+def _tokens(host: str, typed: str, port: int, user: str, alias: str | None) -> dict[str, str]:
     local = socket.gethostname()
+    connection = hashlib.sha1(f"{local}{host}{port}{user}".encode(), usedforsecurity=False).hexdigest()
     return {
         "%": "%",
+        "C": connection,
+        "d": str(home()),
         "h": host,
+        "i": str(os.getuid()) if hasattr(os, "getuid") else "",
+        "j": "",
+        "k": alias or typed,
+        "L": local.partition(".")[0],
+        "l": local,
         "n": typed,
         "p": str(port),
         "r": user,
         "u": getpass.getuser(),
-        "d": str(Path.home()),
-        "i": str(os.getuid()) if hasattr(os, "getuid") else "",
-        "k": host,
-        "l": local,
     }
 
 
-def _expand(text: str, tokens: Mapping[str, str]) -> str:
-    return _TOKEN.sub(lambda found: tokens[found[1]], text)
+def expand(text: str, tokens: Mapping[str, str], only: frozenset[str] | None = None) -> str:
+    """Put in what tokens stand for; with `only` those and no variables. Raises SSHConfigError for what ssh refuses."""
+
+    def value(found: re.Match[str]) -> str:
+        if (variable := found["variable"]) is not None:
+            if only is not None:
+                return found[0]
+            if variable not in os.environ:
+                raise SSHConfigError(f"{text} in the SSH config: the environment has no {variable}")
+            return os.environ[variable]
+        token = found["token"]
+        if token not in tokens or (only is not None and token not in only):
+            raise SSHConfigError(f"{text} in the SSH config: unknown token %{token}")
+        return tokens[token]
+
+    return _EXPANDED.sub(value, text)
 
 
 def _path(text: str, tokens: Mapping[str, str]) -> Path | None:
-    text = text.strip().strip('"')
+    text = text.strip()
     if text.lower() in {"none", ""}:
         return None
-    expanded = _ENVIRONMENT.sub(lambda found: os.environ.get(found[1], ""), _expand(text, tokens))
-    return Path(expanded).expanduser()
+    return Path(expand(expand_home(text), tokens))
 
 
 def _known_hosts(

@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 16
 SYSTEM_CONFIG: Final = Path("/etc/ssh/ssh_config")
 
 _BLANKS: Final = " \t\r\n\f"
-# Their value is the rest of the line as it stands, quotes and `#` included: a shell reads it (readconf.c, parse_command).
+# Their value is the rest of the line as it stands, quotes and all: a shell reads it (readconf.c, parse_command).
 _RAW: Final = frozenset({"proxycommand", "localcommand", "remotecommand", "knownhostscommand", "proxyjump"})
 _WITHOUT_ARGUMENT: Final = frozenset({"all", "canonical", "final"})
 CRITERIA: Final = frozenset({*_WITHOUT_ARGUMENT, "host", "originalhost", "user", "localuser", "exec"})
@@ -108,8 +108,14 @@ def _read_file(file: Path, outer: tuple[Block, ...], *, of_system: bool, depth: 
             text = opened.read()
     except OSError as exc:
         raise SSHConfigError(f"{file} cannot be read: {exc.strerror}") from exc
-    if check and hasattr(os, "getuid") and (status.st_uid not in {0, os.getuid()} or stat.S_IMODE(status.st_mode) & 0o22):
-        raise SSHConfigError(f"bad owner or permissions on {file}", f"`chmod go-w {file}`; it must belong to you or root")
+    if (
+        check
+        and hasattr(os, "getuid")
+        and (status.st_uid not in {0, os.getuid()} or stat.S_IMODE(status.st_mode) & 0o22)
+    ):
+        raise SSHConfigError(
+            f"bad owner or permissions on {file}", f"`chmod go-w {file}`; it must belong to you or root"
+        )
     current: Block | None = None
     for number, raw in enumerate(text.split("\n"), 1):
         place = f"{file}: line {number}"
@@ -129,13 +135,14 @@ def _read_file(file: Path, outer: tuple[Block, ...], *, of_system: bool, depth: 
                 for included in _included(pattern, of_system=of_system):
                     yield from _read_file(included, blocks, of_system=of_system, depth=depth + 1, check=not of_system)
             continue
-        words = (rest.lstrip(_BLANKS + "="),) if keyword in _RAW else tuple(split_words(rest, place))
-        yield Line(place, keyword, words, blocks)
+        yield Line(place, keyword, setting_words(keyword, rest, place), blocks)
 
 
 def parse_line(raw: str, place: str) -> tuple[str, str] | None:
     """Keyword and the rest of a line; None for an empty one. One `=` may stand between them."""
-    found = re.match(r'[ \t\f]*(?:"(?P<quoted>[^"]*)"|(?P<plain>[^ \t\f\r=]+))[ \t\f\r]*(?:=[ \t\f]*)?(?P<rest>.*)$', raw)
+    found = re.match(
+        r'[ \t\f]*(?:"(?P<quoted>[^"]*)"|(?P<plain>[^ \t\f\r=]+))[ \t\f\r]*(?:=[ \t\f]*)?(?P<rest>.*)$', raw
+    )
     if found is None:
         return None
     keyword = found["quoted"] if found["quoted"] is not None else found["plain"]
@@ -145,6 +152,17 @@ def parse_line(raw: str, place: str) -> tuple[str, str] | None:
     if not rest:
         raise SSHConfigError(f'{place}: no argument after keyword "{keyword.lower()}"')
     return keyword.lower(), rest
+
+
+def setting_words(keyword: str, rest: str, place: str) -> tuple[str, ...]:
+    """The values of a setting: one as it stands for commands, else words."""
+    if keyword in _RAW:
+        value = rest.lstrip(_BLANKS + "=")
+        return (value.partition("#")[0].rstrip(_BLANKS) if keyword == "proxyjump" else value,)
+    words = tuple(split_words(rest, place))
+    if not words or "" in words:
+        raise SSHConfigError(f"{place}: missing argument")
+    return words
 
 
 def split_words(text: str, place: str) -> list[str]:

@@ -78,7 +78,7 @@ class PortHolds:
         for port in ports:
             try:
                 listener = await session.connection.create_server(_refuse, "127.0.0.1", port)
-            except (asyncssh.Error, OSError):
+            except (asyncssh.ChannelListenError, asyncssh.Error, OSError):  # the first is no asyncssh.Error
                 continue
             stack.push_async_callback(_close, listener)
             held[port] = method

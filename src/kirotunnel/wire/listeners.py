@@ -47,7 +47,7 @@ _SS: Final = re.compile(r"^(?:LISTEN\s+)?\d+\s+\d+\s+(?P<local>\S+):(?P<port>[0-
 _SS_USER: Final = re.compile(r"\(\(\"(?P<program>[^\"]*)\",pid=(?P<pid>[0-9]{1,10})\b")
 _PROC: Final = re.compile(
     r"^\s*\d+: (?P<address>[0-9A-F]{8}|[0-9A-F]{32}):(?P<port>[0-9A-F]{4}) \S+ 0A "
-    r"(?:\S+ ){3}\s*\d+\s+\d+ (?P<inode>\d+)"
+    r"(?:\S+ ){3}\s*(?P<uid>\d{1,10})\s+\d+ (?P<inode>\d+)"
 )
 _SOCKET: Final = re.compile(r"^/proc/(?P<pid>[0-9]{1,10}) (?P<inode>\d+) ?(?P<program>.*)$")
 
@@ -74,6 +74,24 @@ def parse_proc(lines: Iterable[str], sockets: Iterable[str] = ()) -> Iterator[Li
         owner = owners.get(row["inode"])
         pid, program = (int(owner["pid"]), owner["program"] or None) if owner else (None, None)
         yield ListeningPort(_proc_address(row["address"]), int(row["port"], 16), pid, program)
+
+
+def parse_proc_users(lines: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    """Address, port and user number of each listener in rows of /proc/net/tcp and tcp6."""
+    for line in lines:
+        if row := _PROC.match(line):
+            yield _proc_address(row["address"]), int(row["port"], 16), int(row["uid"])
+
+
+def parse_reserved_ranges(text: str) -> list[tuple[int, int]]:
+    """Linux's ip_local_reserved_ports: `8080,9148-9150`."""
+    return [(int(row[1]), int(row[2] or row[1])) for row in re.finditer(r"\b([0-9]{1,5})(?:-([0-9]{1,5}))?\b", text)]
+
+
+def parse_excluded_ranges(text: str) -> list[tuple[int, int]]:
+    """Windows' `netsh interface ipv4 show excludedportrange`: rows of a first and a last port, in any language."""
+    rows = (re.fullmatch(r"\s*([0-9]{1,5})\s+([0-9]{1,5})\s*\*?\s*", line) for line in text.splitlines())
+    return [(int(row[1]), int(row[2])) for row in rows if row]
 
 
 def parse_lsof(lines: Iterable[str]) -> Iterator[ListeningPort]:

@@ -13,12 +13,18 @@ lease_pid=
 
 say() { printf '\n%s %s\n' "$N" "$*"; }
 
-# Sleep in a subshell that may be ended: TERM ends the sleep with it, which would live on otherwise.
+# nap SECONDS PID: in a subshell of its own: 0 when the time is over, 1 when that process is gone; TERM ends it.
+# In slices: a TERM that reaches a dash just forked is lost (seen with 0.5.12), and one long sleep would live on.
 nap() {
-	trap 'kill "$nap" 2>/dev/null; exit 0' TERM
-	sleep "$1" &
-	nap=$!
-	wait "$nap"
+	trap 'kill "$slice" 2>/dev/null; exit 0' TERM
+	left=$1
+	while [ "$left" -gt 0 ]; do
+		kill -0 "$2" 2>/dev/null || return 1
+		sleep 2 &
+		slice=$!
+		wait "$slice"
+		left=$((left - 2))
+	done
 	trap '' TERM
 }
 
@@ -28,7 +34,7 @@ within() {
 	shift
 	"$@" &
 	job=$!
-	(nap "$seconds" && kill -KILL "$job") </dev/null >/dev/null 2>&1 &
+	(nap "$seconds" "$job" && kill -KILL "$job") </dev/null >/dev/null 2>&1 &
 	watch=$!
 	wait "$job"
 	code=$?
@@ -57,7 +63,7 @@ stop_cli() {
 cleanup() {
 	trap '' HUP INT TERM PIPE
 	stop_cli
-	[ -n "$cat_pid" ] && kill "$cat_pid" 2>/dev/null
+	[ -n "$cat_pid" ] && kill -KILL "$cat_pid" 2>/dev/null
 	[ -n "$lease_pid" ] && kill "$lease_pid" 2>/dev/null
 	[ -n "$D" ] && rm -rf "$D"
 	D=
@@ -157,7 +163,8 @@ furnish() {
 # A connection that is gone without a word leaves this shell waiting; the lease ends it all in our place.
 start_lease() {
 	(
-		nap "$LEASE_S"
+		nap "$LEASE_S" "$$"
+		[ -d "$D" ] || exit 0
 		lease_pid=
 		cleanup
 		kill -KILL "$$" 2>/dev/null

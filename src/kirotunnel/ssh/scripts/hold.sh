@@ -61,42 +61,54 @@ while (1) {
 # The others hold one port each. The netcats, which have the same name, are told apart by their own words.
 listen_on() {
 	case $tool in
-	socat) exec socat "TCP4-LISTEN:$1,bind=127.0.0.1,reuseaddr,fork" EXEC:false ;;
-	ncat) exec ncat -l -k -e /bin/false 127.0.0.1 "$1" ;;
-	openbsd) exec nc -l -k 127.0.0.1 "$1" ;;
-	# These two end with their first visitor.
-	traditional) while nc -l -s 127.0.0.1 -p "$1" -q 0; do :; done ;;
-	busybox) while busybox nc -l -p "$1" 127.0.0.1; do :; done ;;
-	esac </dev/null >/dev/null 2>&1
+	socat) hold socat "TCP4-LISTEN:$1,bind=127.0.0.1,reuseaddr,fork" EXEC:false ;;
+	ncat) hold ncat -l -k -e /bin/false 127.0.0.1 "$1" ;;
+	openbsd) hold nc -l -k 127.0.0.1 "$1" ;;
+	traditional) hold nc -l -s 127.0.0.1 -p "$1" -q 0 ;;
+	busybox) hold busybox nc -l -p "$1" 127.0.0.1 ;;
+	esac
+}
+
+# Without a terminal there are no process groups, so each has a guard that ends it. Some end with their first visitor,
+# with code 0: then it is started anew.
+hold() {
+	(
+		child=
+		trap 'kill "$child" 2>/dev/null; exit 0' TERM
+		while
+			"$@" &
+			child=$!
+			wait "$child"
+		do :; done
+	) </dev/null >/dev/null 2>&1 &
+	guards="$guards $!"
 }
 
 tool=
-case $(nc -h 2>&1) in
+case $(nc -h 2>&1 </dev/null) in
 *OpenBSD*) tool=openbsd ;;
 *Ncat*) tool=ncat ;;
 *BusyBox*) tool=busybox ;;
 *v1.10*) tool=traditional ;;
 esac
-busybox nc --help 2>&1 | grep -q -e '-l' && tool=${tool:-busybox}
+[ -z "$tool" ] && busybox nc --help 2>&1 | grep -q -e '-l' && tool=busybox
 command -v ncat >/dev/null 2>&1 && tool=ncat
 command -v socat >/dev/null 2>&1 && tool=socat
 [ -n "$tool" ] || exit 1
 
-holders=
-end() {
-	trap '' TERM
-	# Each holder leads a group of its own, with what it has started.
-	for holder in $holders; do kill -TERM "-$holder" 2>/dev/null || kill -TERM "$holder" 2>/dev/null; done
-}
-trap end EXIT
+guards=
+trap 'kill $guards 2>/dev/null' EXIT
 trap 'exit 1' HUP INT TERM PIPE
-set -m 2>/dev/null
-for port in $PORTS; do
-	(listen_on "$port") &
-	holders="$holders $!"
-done
-(sleep "$LEASE_S" && kill -TERM "$$") </dev/null >/dev/null 2>&1 &
-holders="$holders $!"
+for port in $PORTS; do listen_on "$port"; done
+(
+	child=
+	trap 'kill "$child" 2>/dev/null; exit 0' TERM
+	sleep "$LEASE_S" &
+	child=$!
+	wait "$child"
+	kill -TERM "$$"
+) </dev/null >/dev/null 2>&1 &
+guards="$guards $!"
 # Nothing says when they listen; whoever reads this looks it up.
 sleep 0.3 2>/dev/null || sleep 1
 for port in $PORTS; do say held "$port" "$tool"; done

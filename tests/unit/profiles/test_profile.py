@@ -1,0 +1,68 @@
+"""What is known of the remote CLI is whole and makes sense."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, get_args
+
+import pytest
+
+from kirotunnel.errors import InternalError
+from kirotunnel.flows.login_plan import Method
+from kirotunnel.profiles.profile import load_profile
+from kirotunnel.wire.redirect import MIN_PORT, matches_host
+
+KIRO: Final = load_profile("kiro-cli")
+
+
+def test_the_callback_ports_are_the_ten_of_the_allow_list() -> None:
+    assert sorted(KIRO.ports) == [3128, 4649, 6588, 8008, 9091, 49153, 50153, 51153, 52153, 53153]
+    assert min(KIRO.ports) >= MIN_PORT
+
+
+def test_the_callback_paths_are_the_two_of_the_portal() -> None:
+    assert KIRO.callback_paths == ("/oauth/callback", "/signin/callback")
+
+
+def test_what_makes_the_cli_think_itself_remote_is_unset() -> None:
+    assert {"SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "KIRO_API_KEY"} <= set(KIRO.unset)
+    assert {variable.partition("=")[0] for variable in KIRO.pretend_remote} <= set(KIRO.unset)
+
+
+def test_every_method_but_the_organisations_own_has_a_sign_in_by_code() -> None:
+    assert set(KIRO.device) == set(get_args(Method)) - {"external-idp"}
+
+
+@pytest.mark.parametrize(
+    ("label", "methods"),
+    [
+        ("Use with Builder ID", {"builder-id"}),
+        ("Use for Free with Builder ID", {"builder-id"}),
+        ("Use with IDC Account", {"idc"}),
+        ("Use with Pro license", {"idc"}),
+        ("Use with Your Organization", {"idc"}),
+        ("Use with Google", {"google"}),
+        ("Use with GitHub", {"github"}),
+        ("Use for Free with Google or GitHub", {"google", "github"}),
+        ("Use with Google Workspace", set()),
+    ],
+)
+def test_each_row_of_each_versions_menu_means_its_method(label: str, methods: set[str]) -> None:
+    found = {
+        method for method, login in KIRO.device.items() if any(re.search(row, label) for row in login.menu_labels)
+    }
+    assert found == methods
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [("view.awsapps.com", True), ("app.kiro.dev", True), ("device.sso.us-east-1.amazonaws.com", True), ("kiro.dev", False)],
+)
+def test_the_hosts_of_code_pages(host: str, known: bool) -> None:
+    assert matches_host(host, KIRO.device_hosts) is known
+
+
+def test_a_profile_is_read_once_and_an_unknown_one_is_a_bug() -> None:
+    assert load_profile("kiro-cli") is KIRO
+    with pytest.raises(InternalError, match="there is no profile 'other-cli'"):
+        load_profile("other-cli")
