@@ -8,7 +8,7 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.events import Account, Event
 from kirotunnel.flows.attach import AttachOptions, AttachResult
 from kirotunnel.flows.attach import attach as _attach
-from kirotunnel.flows.environment import Environment, Silence
+from kirotunnel.flows.environment import Environment, Paste, Silence
 from kirotunnel.flows.login_plan import Flow, Method
 from kirotunnel.flows.remote_login import LoginOptions, LoginResult
 from kirotunnel.flows.remote_login import login as _login
@@ -35,12 +35,14 @@ async def login(
     timeout_s: float = 600.0,
     browser: Browser | None = None,
     prompts: Prompts | None = None,
+    paste: Paste | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> LoginResult:
     """Sign the CLI on a remote machine in, with a browser of this machine.
 
     The arguments are the options of `kirotunnel login`; `timeout_s` is in seconds, for the whole sign-in. `browser`
-    opens the pages (default: this machine's own), `prompts` answers SSH's questions (default: nobody does), `on_event`
+    opens the pages (default: this machine's own), `prompts` answers SSH's questions (default: nobody does), `paste`
+    brings the address that the browser ended on, so that nothing is listened on here (default: listeners), `on_event`
     is called in the event loop with each event. Raises KirotunnelError, whose class and `code` say what went wrong;
     cancelling it leaves nothing behind, here or there.
     """

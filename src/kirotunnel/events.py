@@ -187,6 +187,35 @@ class SignedOut(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortOwner:
+    """A process that holds a port of this machine."""
+
+    addresses: tuple[str, ...]
+    """Where it listens, or has its end of a connection."""
+    pid: int | None
+    program: str | None
+    user: str | None
+    since: str | None
+    """RFC 3339."""
+    command: str
+    """Its command line, shortened and without secrets."""
+    what: str
+    advice: str
+    stale: bool
+    """`ports --free` may end it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port(Event):
+    """What `ports` finds out about one port."""
+
+    port: int
+    state: Literal["free", "held", "reserved"]
+    holders: tuple[PortOwner, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
     """It did not work; the fields are those of the error."""
 

@@ -86,7 +86,7 @@ def _paths(right: Right) -> st.SearchStrategy[str]:
     near = [
         "/", "/favicon.ico", "/index.html", "/robots.txt", f"{right.path}/", f"{right.path}x", right.path.upper(),
         f"/.{right.path}", f"/x/..{right.path}", right.path.replace("c", "%63"), right.path[:-1], f"{right.path};a",
-        right.path[1:], f"\\{right.path}", "*",
+        f"\\{right.path}", "*",
     ]  # fmt: skip
     return st.sampled_from(near) | _WORD.map(lambda word: f"/{word}").filter(lambda path: not _is(path, right))
 

@@ -423,6 +423,9 @@ async def test_strays_are_answered_here_and_the_remote_is_not_dialled() -> None:
             request(CALLBACK, port, method="HEAD"): (405, "method"),
             request(CALLBACK, port, method="OPTIONS"): (405, "method"),
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc": (400, "malformed"),
+            request(CALLBACK, port).replace(b"HTTP/1.1", b"HTTP/2.0"): (400, "malformed"),
+            request(CALLBACK, port, f"X: {'x' * 17_000}"): (400, "malformed"),
+            request(CALLBACK, port, "Expect: 100-continue", "Content-Length: 5", method="HEAD"): (400, "malformed"),
         }
         for data, (status, reason) in strays.items():
             method = "HEAD" if data.startswith(b"HEAD") else "GET"

@@ -89,8 +89,8 @@ def test_a_missing_file_is_no_error(file: Path) -> None:
         ("target='box'", "{file}: target is not a table"),
         ("[target]\nbox='x'", '{file}, [target."box"] is not a table'),
         ("[[target]]\nbox='x'", "{file}: target is not a table"),
-        ("[defaults\n", "{file} cannot be read: "),
-        ("[defaults]\nmethod='a'\nmethod='b'", "{file} cannot be read: "),
+        ("[defaults\n", "{file} is no TOML: "),
+        ("[defaults]\nmethod='a'\nmethod='b'", "{file} is no TOML: "),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file_and_table(file: Path, text: str, message: str) -> None:
@@ -102,7 +102,7 @@ def test_what_is_wrong_is_named_with_its_file_and_table(file: Path, text: str, m
 
 def test_a_file_that_is_no_text_or_no_file_is_named(file: Path) -> None:
     file.write_bytes(b"\xff\xfe[defaults]")
-    with pytest.raises(SettingsError, match=f"{file} cannot be read"):
+    with pytest.raises(SettingsError, match=f"{file} is no TOML"):
         read_settings(file, {}, OPTIONS)
     with pytest.raises(SettingsError, match="cannot be read"):
         read_settings(file.parent, {}, OPTIONS)

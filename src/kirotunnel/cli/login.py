@@ -18,10 +18,13 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 
 
 @click.command("login")
-@click.argument("target")
+@click.argument("target", required=False)
 @click.option("--method", type=click.Choice(METHODS), help="How to sign in [default: chosen in the browser].")
 @click.option("--start-url", metavar="URL", help="Start URL of IAM Identity Center, for idc.")
 @click.option("--region", metavar="REGION", help="Region of IAM Identity Center, for idc.")
+@click.option("--issuer", metavar="URL", help="Identity provider, for external-idp without TARGET and portal.")
+@click.option("--client-id", metavar="ID", help="Client registered there, with --issuer.")
+@click.option("--scope", multiple=True, metavar="SCOPE", help="Scope to ask for, with --issuer; repeatable.")
 @click.option(
     "--flow",
     type=click.Choice(("auto", "callback", "device")),
@@ -39,6 +42,7 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
     metavar="HOST[:PORT]",
     help="Also open sign-in pages on this host, http included; repeatable.",
 )
+@click.option("--paste", is_flag=True, help="Bind no local port: you paste the address that the browser ends on.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -51,12 +55,20 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 @ssh_options
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, target: str, **_: Any) -> int:
-    """Sign the CLI on TARGET in, with the browser of this machine.
+def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
+    """Sign the CLI on TARGET in, with the browser of this machine; without TARGET, sign in on this machine.
 
     TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port].
     """
+    if target is None:
+        from kirotunnel.cli.native_login import run_native_login
+
+        if ctx.params["paste"]:
+            raise click.UsageError("--paste is for signing in on a TARGET", ctx)
+        return run_native_login(ctx)
     chosen = ctx.params
+    if chosen["issuer"] or chosen["client_id"] or chosen["scope"]:
+        raise click.UsageError("--issuer, --client-id and --scope are for signing in without TARGET", ctx)
     from kirotunnel.cli.running import make_conversation, run_flow
 
     conversation = make_conversation(
@@ -118,7 +130,7 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
     """The real world, as the options say."""
     from kirotunnel.flows.environment import Environment
     from kirotunnel.local.browser import CommandBrowser, DefaultBrowser, PrintedOnly, parse_command
-    from kirotunnel.local.terminal import Terminal
+    from kirotunnel.local.terminal import InputLines, Terminal
     from kirotunnel.ssh.prompts import Nobody
 
     if chosen["no_browser"]:
@@ -128,7 +140,10 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
     else:
         browser = DefaultBrowser()
     terminal = Terminal.detect()
-    return Environment(conversation=conversation, prompts=terminal or Nobody(), browser=browser, terminal=terminal)
+    paste = (terminal or InputLines()) if chosen.get("paste") else None
+    return Environment(
+        conversation=conversation, prompts=terminal or Nobody(), browser=browser, terminal=terminal, paste=paste
+    )
 
 
 async def _plan(options: LoginOptions) -> str:

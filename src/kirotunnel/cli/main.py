@@ -14,8 +14,15 @@ from kirotunnel.version import __version__
 
 # Each command's module is imported only when it is asked for, so that --help is instant.
 _COMMANDS: Final = {
-    "login": ("kirotunnel.cli.login", "Sign the CLI on a remote machine in, with the browser of this one."),
+    "login": (
+        "kirotunnel.cli.login",
+        "Sign the CLI on a remote machine in, with the browser of this one; or sign in here.",
+    ),
+    "logout": ("kirotunnel.cli.logout", "Sign out on this machine."),
+    "whoami": ("kirotunnel.cli.whoami", "Say who is signed in on this machine."),
+    "token": ("kirotunnel.cli.token", "Print this machine's access token."),
     "attach": ("kirotunnel.cli.attach", "Help a login that waits already in another terminal on a remote machine."),
+    "ports": ("kirotunnel.cli.ports", "Say who holds the callback ports of this machine, and what to do about it."),
     "demo": ("kirotunnel.cli.demo", "Show the whole remote login on this machine alone."),
     "explain": ("kirotunnel.cli.explain", "Say what a KT code means and what to do."),
 }

@@ -15,12 +15,14 @@ from kirotunnel import events as ev
 from kirotunnel.cli.main import colored
 from kirotunnel.wire.terminal import one_line
 
+HERE: Final = "this machine"
+
 
 class Screen:
     """The person's side: sentences on stderr. Everything but errors and the address can be silenced."""
 
-    def __init__(self, target: str, *, verbose: int = 0, quiet: bool = False) -> None:
-        self._target = target
+    def __init__(self, target: str | None, *, verbose: int = 0, quiet: bool = False) -> None:
+        self._target = target or HERE
         self._verbose = verbose
         self._quiet = quiet
         self._cli = "the CLI"
@@ -31,7 +33,9 @@ class Screen:
         """Say what happened, where a person wants to know."""
         sentence = _SENTENCES.get(type(event))
         text = sentence(event, self._target) if sentence else None
-        if text:
+        if text and isinstance(event, ev.DeviceCode):
+            self._line(text)  # like the address, it is needed whatever else is silenced
+        elif text:
             self.tell(text)
         elif self._verbose and isinstance(event, ev.RequestRefused):
             self.tell(f"A stray request was answered here and not passed on ({event.reason})")
@@ -67,7 +71,7 @@ class Screen:
 class JsonLines:
     """The program's side: one object a line on stdout; the person's side goes on beside it."""
 
-    def __init__(self, screen: Screen, target: str) -> None:
+    def __init__(self, screen: Screen, target: str | None) -> None:
         self._screen = screen
         self._target = target
         self._began = time.monotonic()
@@ -118,6 +122,8 @@ def _port_steered(event: ev.Event, target: str) -> str:
 
 def _tunnel_opened(event: ev.Event, target: str) -> str:
     assert isinstance(event, ev.TunnelOpened)  # noqa: S101 - by the table below
+    if not event.listen:
+        return f"Nothing is listened on here: you bring the answer for port {event.port} of {target}"
     return f"Waiting on {' and '.join(event.listen)} for the browser to come back"
 
 
@@ -128,13 +134,13 @@ def _browser_opened(event: ev.Event, _: str) -> str | None:
 
 def _device_code(event: ev.Event, _: str) -> str:
     assert isinstance(event, ev.DeviceCode)  # noqa: S101 - by the table below
-    return f"Confirm this code in the browser, and only if you see the same there: {event.user_code}"
+    return f"Confirm this code in the browser, and only if you see the same there. Code: {event.user_code}"
 
 
 def _callback(event: ev.Event, target: str) -> str:
     assert isinstance(event, ev.CallbackReceived)  # noqa: S101 - by the table below
     answer = "an approval" if event.outcome == "granted" else "a denial"
-    return f"The browser came back with {answer}; it goes to {target}"
+    return f"The browser came back with {answer}" + ("" if target == HERE else f"; it goes to {target}")
 
 
 def _lost(event: ev.Event, target: str) -> str:

@@ -20,13 +20,15 @@ from kirotunnel.redaction import redacted
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def make_conversation(target: str, *, as_json: bool, verbose: int, quiet: bool) -> Conversation:
-    """Who is told, as the options say."""
+def make_conversation(target: str | None, *, as_json: bool, verbose: int, quiet: bool) -> Conversation:
+    """Who is told, as the options say; without a target it is about this machine."""
     screen = Screen(target, verbose=verbose, quiet=quiet)
     return JsonLines(screen, target) if as_json else screen
 
 
-def run_flow(target: str, conversation: Conversation, flow: Callable[[], Awaitable[int]], *, verbose: int = 0) -> int:
+def run_flow(
+    target: str | None, conversation: Conversation, flow: Callable[[], Awaitable[int]], *, verbose: int = 0
+) -> int:
     """Run a flow for one target to its exit code, and report its failure and the result."""
     set_up_logging(verbose)
     failed: KirotunnelError | None = None

@@ -9,6 +9,7 @@ from typing import Protocol
 from kirotunnel.events import Event
 from kirotunnel.local.browser import Browser, DefaultBrowser
 from kirotunnel.local.terminal import Terminal
+from kirotunnel.redaction import Secret
 from kirotunnel.ssh.prompts import Nobody, Prompts
 
 
@@ -29,6 +30,13 @@ class Conversation(Protocol):
 
     def remote(self, text: str) -> None:
         """What the remote CLI drew, made harmless."""
+
+
+class Paste(Protocol):
+    """Where a person brings the address that the browser ended on."""
+
+    async def secret(self, question: str) -> Secret[str] | None:
+        """One line; None where no more will come."""
 
 
 class Silence:
@@ -64,3 +72,5 @@ class Environment:
     browser: Browser = field(default_factory=DefaultBrowser)
     terminal: Terminal | None = None
     """Where a person can type at the remote CLI's prompts."""
+    paste: Paste | None = None
+    """Given: nothing is listened on here, and the callback is pasted."""

@@ -91,7 +91,7 @@ from kirotunnel.flows.login_steps import (
     Warn,
     WhoamiAnswered,
 )
-from kirotunnel.flows.steering import PortFacts, no_port_left, ports_to_hold, takes_another_listed_port
+from kirotunnel.flows.steering import PortFacts, no_port_left, ports_to_hold, takes_another_listed_port, with_paste
 from kirotunnel.redaction import redacted
 from kirotunnel.wire import transcript as tr
 from kirotunnel.wire.gate import LegRule
@@ -153,6 +153,8 @@ class _Leg:
     state: LegState = LegState.ASKING
     outcome: ev.Outcome | None = None
     undelivered: KirotunnelError | None = None
+    shown: bool = False
+    """Whether the browser was given its page."""
 
 
 class LoginMachine:
@@ -205,6 +207,8 @@ class LoginMachine:
         steering: list[Action] = []
         if by_port or not own_mode:
             listed = plan.profile.ports
+            if plan.paste:
+                ports = with_paste(listed, ports, plan.method)
             if error := no_port_left(listed, ports, host=plan.host, cli=plan.cli, method=plan.method):
                 return [Report(seen), *self._fail(error)]
             if busy := {port: ports.here[port] for port in ports_to_hold(listed, ports)}:
@@ -319,7 +323,7 @@ class LoginMachine:
 
     def _host_accepted(self, leg: _Leg) -> list[Action]:
         if leg.url is None:
-            leg.state = LegState.CLOSED
+            leg.state, leg.shown = LegState.CLOSED, True
             return [OpenBrowser(leg.number, leg.page.url, leg.page.authority), *self._device_code()]
         leg.state = LegState.CHECKING
         port = leg.url.redirect.port
@@ -346,7 +350,7 @@ class LoginMachine:
     def _tunnel_ready(self, leg: _Leg | None, listen: tuple[str, ...]) -> list[Action]:
         if leg is None or leg.url is None or leg.state is not LegState.OPENING:
             return []
-        leg.state = LegState.OPEN
+        leg.state, leg.shown = LegState.OPEN, True
         opened = ev.TunnelOpened(leg=leg.number, port=leg.url.redirect.port, listen=listen)
         return [Report(opened), OpenBrowser(leg.number, leg.page.url, leg.page.authority)]
 
@@ -356,7 +360,7 @@ class LoginMachine:
         return self._fail(error)
 
     def _browser_started(self, leg: _Leg | None, how: str) -> list[Action]:
-        if leg is None or leg.state in {LegState.ASKING, LegState.CHECKING, LegState.OPENING}:
+        if leg is None or not leg.shown:
             return []
         return [Report(ev.BrowserOpened(leg=leg.number, how=how))]
 
@@ -378,7 +382,7 @@ class LoginMachine:
         return [*close, StartTimer("undelivered", UNDELIVERED_GRACE_S)]
 
     def _tunnel_ended(self, leg: _Leg | None) -> list[Action]:
-        if leg is None or leg.url is None or leg.state is LegState.CLOSED:
+        if leg is None or leg.url is None or leg.state in {LegState.ASKING, LegState.CHECKING, LegState.CLOSED}:
             return []
         leg.state = LegState.CLOSED
         return self._conclude()

@@ -43,6 +43,8 @@ class LoginPlan:
     region: str | None = None
     policy: UrlPolicy = field(default_factory=UrlPolicy)
     """Hosts for authorize URLs; one-time codes have the profile's device hosts beside."""
+    paste: bool = False
+    """The person brings the callback, and no port is bound here."""
     interactive: bool = False
     """Whether a person sits at a terminal who can be asked and can type."""
 

@@ -23,9 +23,16 @@ from functools import partial
 from typing import Final, Self
 
 from kirotunnel import events as ev
-from kirotunnel.errors import ConnectionLostError, InternalError, KirotunnelError, LoginTimedOutError, RemoteLoginError
+from kirotunnel.errors import (
+    ConnectionLostError,
+    InternalError,
+    KirotunnelError,
+    LoginTimedOutError,
+    PromptUnansweredError,
+    RemoteLoginError,
+)
 from kirotunnel.flows import login_steps as m
-from kirotunnel.flows.environment import Environment
+from kirotunnel.flows.environment import Environment, Paste
 from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method
 from kirotunnel.flows.reach import reach
@@ -39,6 +46,7 @@ from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
+from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
 from kirotunnel.wire.terminal import SafeTerminal
@@ -122,6 +130,7 @@ class _Login:
                 start_url=options.start_url,
                 region=options.region,
                 policy=UrlPolicy(known_hosts=profile.authorize_hosts, trusted=options.trusted_hosts),
+                paste=environment.paste is not None,
                 interactive=environment.terminal is not None,
             )
         )
@@ -131,6 +140,7 @@ class _Login:
         self._cli: RemoteCLI | None = None
         self._cli_ended = True
         self._relays: dict[int, Relay] = {}
+        self._pasting: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stack = contextlib.AsyncExitStack()
@@ -193,6 +203,7 @@ class _Login:
                 await self._open_tunnel(action)
             case m.OpenBrowser(leg, url, authority):
                 self._conversation.url(url.reveal(), authority)
+                self._ask_for_callback(leg)
                 self._spawn(self._open_browser(leg, url))
             case m.CloseTunnel(leg):
                 await self._close_tunnel(leg)
@@ -280,6 +291,10 @@ class _Login:
             host=self._options.target,
             policy=UrlPolicy(known_hosts=self._profile.authorize_hosts, trusted=self._options.trusted_hosts),
         )
+        if self._environment.paste is not None:
+            self._relays[leg] = relay = Relay.without_listeners(action.port, route)
+            self._queue.put_nowait(m.TunnelReady(leg, relay.listen))
+            return
         try:
             relay = await Relay.open(action.port, [route])
         except KirotunnelError as exc:
@@ -288,11 +303,38 @@ class _Login:
         self._relays[leg] = relay
         self._queue.put_nowait(m.TunnelReady(leg, relay.listen))
 
+    def _ask_for_callback(self, leg: int) -> None:
+        paste, relay = self._environment.paste, self._relays.get(leg)
+        if paste is not None and relay is not None:
+            self._pasting[leg] = self._spawn(self._take_pasted(leg, relay, paste))
+
+    async def _take_pasted(self, leg: int, relay: Relay, paste: Paste) -> None:
+        port, rule = relay.port, relay.rule
+        self._conversation.tell(
+            f"After signing in, the browser ends on a page that it cannot reach, at localhost:{port}: that is right.\n"
+            "Copy the whole address from its address bar."
+        )
+        while True:
+            line = await paste.secret("Paste the address here (it is not shown): ")
+            if line is None:
+                raise PromptUnansweredError(
+                    f"the input ended before the address of sign-in page {leg} was pasted",
+                    "paste the address on a terminal, or write it as a line to standard input",
+                )
+            match read_pasted(line.reveal(), port, rule):
+                case NotPasted(reason, words):
+                    self._queue.put_nowait(m.StrayRefused(leg, reason))
+                    self._conversation.warn(words)
+                case Pasted() as pasted:
+                    return await relay.bring(pasted)
+
     async def _open_browser(self, leg: int, url: Secret[str]) -> None:
         self._queue.put_nowait(m.BrowserStarted(leg, await self._environment.browser.open(url.reveal())))
 
     async def _close_tunnel(self, leg: int) -> None:
         relay = self._relays.pop(leg, None)
+        if (pasting := self._pasting.pop(leg, None)) is not None:
+            pasting.cancel()
         if relay is not None:
             await relay.close()
             self._conversation.event(ev.TunnelClosed(leg=leg, port=relay.port, open_ms=relay.open_ms))
@@ -309,10 +351,11 @@ class _Login:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """Whatever goes wrong in a task reaches the machine, which ends the login properly."""

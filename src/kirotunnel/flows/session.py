@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from kirotunnel.errors import KirotunnelError, NobodySignedInError, SessionEndedError, SessionStoreError
+from kirotunnel.errors import KirotunnelError, NobodySignedInError, OAuthError, SessionEndedError, SessionStoreError
 from kirotunnel.events import Account, SignedOut
 from kirotunnel.flows.sign_in_environment import SignInEnvironment
 from kirotunnel.oauth import openid_provider
@@ -108,6 +108,22 @@ class Sessions:
             raise SessionStoreError(
                 f"the session {name.removeprefix(SESSION)!r} in {self._store.file} is damaged: {exc}"
             ) from None
+
+    async def whoami(self, choice: Choice) -> Account | None:
+        """Who is signed in; None where nobody is, or the service no longer agrees. The conversation is told why."""
+        conversation = self._environment.conversation
+        session = await self.find(choice)
+        if session is None:
+            conversation.tell("nobody is signed in here")
+            return None
+        try:
+            return (await self.freshened(session)).account
+        except (NobodySignedInError, SessionEndedError) as exc:
+            conversation.tell(exc.message)
+            return None
+        except OAuthError as exc:
+            conversation.warn(f"the session is kept, and could not be renewed now: {exc.message}")
+            return session.account
 
     # --- a token -----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from kirotunnel.errors import FlowUnavailableError, SettingsError
 from kirotunnel.oauth.aws_sso_oidc import BUILDER_ID_REGION, BUILDER_ID_START_URL
-from kirotunnel.oauth.kiro_service import SocialProvider
+from kirotunnel.oauth.kiro_service import PORTS, SocialProvider
 from kirotunnel.oauth.openid_provider import DEFAULT_SCOPES, Client
 from kirotunnel.oauth.session import Method
 
@@ -44,12 +44,20 @@ class SignInOptions:
 class ByPortal:
     """By the portal's page, where the person chooses; then perhaps by a second page."""
 
+    def describe(self) -> str:
+        """For the plan."""
+        return f"on the portal's page, which comes back to one of the ports {', '.join(map(str, PORTS))}"
+
 
 @dataclass(frozen=True, slots=True)
 class BySocialDevice:
     """By one-time code at Kiro's auth service."""
 
     provider: SocialProvider
+
+    def describe(self) -> str:
+        """For the plan."""
+        return f"with {self.provider}, by one-time code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,11 @@ class ByAws:
     """None where the person is still to be asked."""
     region: str | None
 
+    def describe(self) -> str:
+        """For the plan."""
+        place = f"{self.start_url or 'a start URL to be asked for'}, {self.region or 'a region to be asked for'}"
+        return f"at AWS ({place}), by {'one-time code' if self.device else 'callback to a free port'}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByProvider:
@@ -70,10 +83,18 @@ class ByProvider:
     client: Client
     device: bool
 
+    def describe(self) -> str:
+        """For the plan."""
+        return f"at {self.client.issuer}, by {'one-time code' if self.device else 'callback to one of the ports'}"
+
 
 @dataclass(frozen=True, slots=True)
 class AskMethod:
     """Ask the person for the method, then decide again."""
+
+    def describe(self) -> str:
+        """For the plan."""
+        return "by one-time code, in a way to be asked for"
 
 
 Route = ByPortal | BySocialDevice | ByAws | ByProvider | AskMethod

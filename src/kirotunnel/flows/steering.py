@@ -68,6 +68,15 @@ def no_port_left(
     )
 
 
+def with_paste(listed: Sequence[int], facts: PortFacts, method: Method | None) -> PortFacts:
+    """What counts of the facts where the person pastes the address, so that a port that is busy here will do, too.
+
+    One that is free is still better: what listens on the other would get the browser, and with it the code.
+    """
+    free = [port for port in listed if port not in facts.here and port not in facts.there]
+    return facts if len(free) >= ports_needed(method) else PortFacts(there=facts.there)
+
+
 def port_table(listed: Sequence[int], facts: PortFacts, host: str) -> list[str]:
     """A line for each port: who holds it at which end."""
     rows = []

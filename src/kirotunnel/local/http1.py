@@ -77,6 +77,10 @@ class ServerConnection:
             if not isinstance(head, h11.Request):
                 return None
             self._asked_for_head = head.method == b"HEAD"
+            if head.http_version not in {b"1.0", b"1.1"}:
+                raise MalformedRequestError("neither HTTP/1.0 nor HTTP/1.1")
+            if _size(head) > MAX_HEAD:  # h11 counts only while a head is incomplete
+                raise MalformedRequestError("the request head is too large")
             body = bytearray()
             while isinstance(event := await self._next_event(), h11.Data):
                 body += event.data
@@ -136,3 +140,9 @@ class ServerConnection:
             await self._writer.wait_closed()
         except (OSError, TimeoutError):
             return
+
+
+def _size(head: h11.Request) -> int:
+    """About the bytes that a head took."""
+    fields = sum(len(name) + len(value) + len(": \r\n") for name, value in head.headers)
+    return len(head.method) + len(head.target) + len("  HTTP/1.1\r\n\r\n") + fields

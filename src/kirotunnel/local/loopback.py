@@ -50,12 +50,17 @@ def busy_on_loopback(ports: Collection[int]) -> dict[int, str]:
     Nothing is listened on, so two of us that look at the same time do not take each other for a holder. Takes some
     50 ms where a port is busy, else one: call it from a thread.
     """
-    refused = {port: why for port in ports if (why := _why_not(port)) is not None}
+    refused = refused_ports(ports)
     holders = holders_of(refused) if refused else {}
     return {
         port: describe(holders[port]) if why == errno.EADDRINUSE else "reserved by the system"
         for port, why in refused.items()
     }
+
+
+def refused_ports(ports: Collection[int]) -> dict[int, int]:
+    """Those of the ports that cannot be bound here now on both addresses, each with the errno of the refusal."""
+    return {port: why for port in ports if (why := _why_not(port)) is not None}
 
 
 def _why_not(port: int) -> int | None:

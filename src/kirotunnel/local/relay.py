@@ -26,6 +26,7 @@ from kirotunnel.local.http1 import MalformedRequestError, Request, ServerConnect
 from kirotunnel.local.loopback import bind_loopback
 from kirotunnel.local.pages import Page, render
 from kirotunnel.wire.gate import FollowUp, Forward, LegRule, Refuse, RequestHead, decide, same_origin_target
+from kirotunnel.wire.pasted import Pasted
 from kirotunnel.wire.redirect import UrlPolicy, check_url
 
 HEAD_TIMEOUT_S: Final = 5.0
@@ -132,6 +133,29 @@ class Relay:
         for sock in relay._sockets:
             relay._servers.append(await asyncio.start_server(relay._connected, sock=sock))
         return relay
+
+    @classmethod
+    def without_listeners(cls, port: int, route: Route) -> Relay:
+        """A relay that binds nothing and serves one leg: its callback comes by `bring`."""
+        relay = cls(port, [])
+        relay._routes.append(route)
+        return relay
+
+    @property
+    def rule(self) -> LegRule:
+        """What the callback looks like, of the one leg that is served."""
+        (route,) = self._routes
+        return route.rule
+
+    async def bring(self, pasted: Pasted) -> None:
+        """Deliver a callback that a person brought, and was judged, as one that the browser sent."""
+        (route,) = self._routes
+        request = Request("GET", pasted.target, (("host", pasted.host),))
+        _, finish = await self._callback(route, request, pasted.outcome)
+        if finish is not None:
+            finish()
+        else:
+            self._finish(route, None)  # the page after it was for a browser that is not here
 
     @property
     def open_ms(self) -> int:

@@ -19,6 +19,39 @@ from kirotunnel.redaction import Secret
 SHOW_CURSOR = "\x1b[?25h"
 
 
+class InputLines:
+    """Standard input that is no terminal: lines that another program writes."""
+
+    def __init__(self, fd: int = 0) -> None:
+        self._fd = fd
+        self._buffer = bytearray()
+        self._ended = False
+
+    async def secret(self, question: str) -> Secret[str] | None:
+        """The next line; None at the end."""
+        while b"\n" not in self._buffer and not self._ended:
+            await self._readable()
+            data = os.read(self._fd, 4096)
+            self._buffer += data
+            self._ended = not data
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        return Secret(line.decode("utf-8", "replace").rstrip("\r")) if line or not self._ended else None
+
+    async def _readable(self) -> None:
+        # In the event loop and not in a thread: one that waits for input could not be ended.
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        try:
+            loop.add_reader(self._fd, lambda: ready.done() or ready.set_result(None))
+        except (PermissionError, NotImplementedError):
+            return  # a file, which is always ready, or Windows, where there is only the waiting
+        try:
+            await ready
+        finally:
+            loop.remove_reader(self._fd)
+
+
 class Terminal:
     """A terminal with a person at it. `detect` finds it."""
 

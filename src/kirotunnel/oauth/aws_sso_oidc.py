@@ -65,6 +65,8 @@ class Registration:
     client_id: str
     client_secret: Secret[str]
     expires_at: float
+    authorization_endpoint: str | None = None
+    """Where the service says it; else it is known."""
 
     def is_good(self, now: float) -> bool:
         """Whether a sign-in may begin with it."""
@@ -76,6 +78,7 @@ class Registration:
             "client_id": self.client_id,
             "client_secret": self.client_secret.reveal(),
             "expires_at": self.expires_at,
+            "authorization_endpoint": self.authorization_endpoint,
         }
         return Secret(json.dumps(values))
 
@@ -85,12 +88,18 @@ class Registration:
         try:
             values = json.loads(text.reveal())
             client_id, secret, expires = values["client_id"], values["client_secret"], values["expires_at"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            endpoint = values.get("authorization_endpoint")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         good = isinstance(client_id, str) and isinstance(secret, str) and isinstance(expires, (int, float))
         if not good or not math.isfinite(expires):
             return None
-        return cls(client_id=client_id, client_secret=Secret(secret), expires_at=float(expires))
+        return cls(
+            client_id=client_id,
+            client_secret=Secret(secret),
+            expires_at=float(expires),
+            authorization_endpoint=endpoint if isinstance(endpoint, str) else None,
+        )
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -118,7 +127,7 @@ def authorize_url(base: str, client: Registration, request: AuthorizationRequest
         "state": request.state.reveal(),
         **request.pkce,
     }
-    return request.url(f"{base}/authorize", parameters)
+    return request.url(client.authorization_endpoint or f"{base}/authorize", parameters)
 
 
 def device_request(base: str, client: Registration, start_url: str) -> Request:
@@ -170,7 +179,7 @@ def error_shape(reply: Reply) -> str:
     return shape or _ERROR_CODES.get(members.optional_text("error") or "", "")
 
 
-def read_registration(reply: Reply) -> Registration:
+def read_registration(reply: Reply, endpoints: Endpoints) -> Registration:
     """The registration. Raises ServiceRefusedError or ServiceReplyError."""
     if not reply.ok:
         raise refused(reply, _words(reply), _REGION_HINT)
@@ -183,6 +192,7 @@ def read_registration(reply: Reply) -> Registration:
         client_secret=members.secret("clientSecret"),
         # RFC 7591 §3.2.1: 0 is for ever.
         expires_at=float(expires) or 1e11,
+        authorization_endpoint=optional_page(members.optional_text("authorizationEndpoint"), reply.host, endpoints),
     )
 
 
@@ -244,7 +254,8 @@ class AwsSsoOidc:
 
     async def register(self, start_url: str, *, device: bool) -> Registration:
         """A client of ours."""
-        return read_registration(await self._http.send(register_request(self.base, start_url, device=device)))
+        reply = await self._http.send(register_request(self.base, start_url, device=device))
+        return read_registration(reply, self._endpoints)
 
     async def exchange(
         self, client: Registration, request: AuthorizationRequest, code: Secret[str], now: float

@@ -90,7 +90,8 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HIDE_CURSOR: Final = "\x1b[?25l"
 SHOW_CURSOR: Final = "\x1b[?25h"
 ERASE_LINE: Final = "\x1b[2K"
-_SGR: Final = re.compile(r"\x1b\[[0-9;]*[mK]")
+# What is left out without colours. anstream does it for stdout; dialoguer's erasing on stderr stays.
+_COLOURS: Final = {1: re.compile(r"\x1b\[[0-9;]*[mK]"), 2: re.compile(r"\x1b\[[0-9;]*m")}
 
 
 # --- What is imitated -------------------------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ class Console:
     def _pick(self, keyboard: Keyboard, theme: Theme, items: Sequence[str]) -> int | None:
         active = 0
         while True:
-            self.err("".join(f"{theme.item(item, active=item is items[active])}\n" for item in items), end="")
+            self.err("\n".join(theme.item(item, active=row == active) for row, item in enumerate(items)))
             key = keyboard.read()
             if key in Keyboard.DONE:
                 return active if key in ("enter", " ") else None
@@ -257,7 +258,7 @@ class Console:
         self.err(f"\x1b[{lines}A" + f"\r{ERASE_LINE}\x1b[1B" * lines + f"\x1b[{lines}A", end="")
 
     def _write(self, fd: int, text: str) -> None:
-        data = (text if self._coloured[fd] else _SGR.sub("", text)).encode()
+        data = (text if self._coloured[fd] else _COLOURS[fd].sub("", text)).encode()
         try:
             while data:
                 data = data[os.write(fd, data) :]

@@ -141,7 +141,7 @@ async def _resolve(destination: str, options: SSHOptions, on_the_way: tuple[str,
     if destination in on_the_way:
         raise SSHConfigError(
             f"the jump hosts lead in a circle: {way}",
-            "one of them has a ProxyJump that leads back: exclude it from that Host pattern, or give it `ProxyJump none`",
+            "one of them has a ProxyJump that leads back: give it `ProxyJump none`, or exclude it from that Host line",
         )
     if len(on_the_way) > MAX_JUMPS:
         raise SSHConfigError(
@@ -152,7 +152,8 @@ async def _resolve(destination: str, options: SSHOptions, on_the_way: tuple[str,
         endpoint = build_endpoint(destination, values := await _ask_openssh(ssh, destination, options))
         if any(not str(path).startswith("/") for path in endpoint.known_hosts_files):
             # `ssh -G` prints several files on one line without their quotes. Our own reader knows where each ends.
-            values |= {"userknownhostsfile": await asyncio.to_thread(_quoted_files, destination, options, values)}
+            values["userknownhostsfile"] = await asyncio.to_thread(_quoted_files, destination, options, values)
+            values["globalknownhostsfile"] = [str(path) for path in endpoint.global_known_hosts_files]
             endpoint = build_endpoint(destination, values, separate_files=True)
     else:
         values, warnings = await asyncio.to_thread(_ask_paramiko, destination, options)
@@ -168,8 +169,13 @@ async def _resolve(destination: str, options: SSHOptions, on_the_way: tuple[str,
 
 
 async def _ask_openssh(ssh: str, destination: str, options: SSHOptions) -> dict[str, list[str]]:
+    _, host, port = _split_destination(destination)
+    # ssh reads no IPv6 address in an ssh:// URI.
+    of_v6 = ["-p", str(port)] if port and ":" in host else []
+    user = destination.removeprefix("ssh://").rpartition("@")[0]
+    plain = "@".join(part for part in (user, host) if part) if of_v6 else destination
     process = await asyncio.create_subprocess_exec(
-        ssh, "-G", *options.arguments(), "--", destination,
+        ssh, "-G", *options.arguments(), *of_v6, "--", plain,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

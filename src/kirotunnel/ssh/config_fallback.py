@@ -91,7 +91,10 @@ class Fallback:
             marker.append(f"hostname {_expand_host(line.words[0], self._host)}")  # Match host compares with it
         elif line.keyword == "user":
             marker.append(f"user {line.words[0]}")  # Match user, too
-        for criteria in self._conditions(line.blocks):
+        conditions = self._conditions(line.blocks)
+        if line.keyword == "hostname":
+            del conditions[1:]  # the second pass finds the name settled
+        for criteria in conditions:
             yield f"Match {_words(criteria)}" if criteria else "Host *"
             yield from marker
 
@@ -173,8 +176,13 @@ class Fallback:
             if value not in values.setdefault(keyword, []):
                 values[keyword].append(value)
         elif keyword in {"proxyjump", "proxycommand"}:
-            if "proxyjump" not in values and "proxycommand" not in values:  # the first of both counts
+            # The first of both counts; but `ProxyJump none` leaves room for a ProxyCommand.
+            if "proxycommand" not in values and (
+                "proxyjump" not in values or (keyword == "proxycommand" and values["proxyjump"] == ["none"])
+            ):
                 values[keyword] = [value]
+        elif keyword == "hostkeyalias":
+            values.setdefault(keyword, [value.lower()])
         elif keyword not in values:
             values[keyword] = list(line.words) if keyword in FILES else [_checked(line, keyword)]
 

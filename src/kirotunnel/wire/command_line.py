@@ -12,9 +12,11 @@ from kirotunnel.wire.terminal import one_line
 
 SHOWN: Final = 100
 """Characters of a command line that are shown."""
-_SECRET_NAME: Final = r"[\w.-]*(?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key|credentials?|auth)"
-_SECRET_OPTION: Final = re.compile(rf"-{{1,2}}{_SECRET_NAME}", re.IGNORECASE)
-_SECRET_VALUE: Final = re.compile(rf"((?:-{{0,2}}){_SECRET_NAME}\s*[=:]\s*).+", re.IGNORECASE | re.DOTALL)
+_PRIVATE_NAME: Final = (
+    r"[\w.-]*(?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key|credentials?|auth(?:orization)?)"
+)
+_SECRET_OPTION: Final = re.compile(rf"-{{1,2}}{_PRIVATE_NAME}", re.IGNORECASE)
+_SECRET_VALUE: Final = re.compile(rf"((?:-{{0,2}}){_PRIVATE_NAME}\s*[=:]\s*).+", re.IGNORECASE | re.DOTALL)
 _USER_INFO: Final = re.compile(r"(?<=://)[^/\s@]+@")
 # Programs whose -p is a password rather than a port.
 _SHORT_PASSWORD: Final = re.compile(r"(?:^|/)(?:sshpass|mysql\w*|mariadb\w*)$")

@@ -259,9 +259,7 @@ def test_somebody_else_is_signed_in_already() -> None:
 
 def test_with_force_the_one_who_is_signed_in_is_signed_out_first() -> None:
     assert (
-        Dialogue(plan(force=True))
-        >> facts(account=ADA)
-        << StartRemote(("login",), own_mode=False, logout_first=True)
+        Dialogue(plan(force=True)) >> facts(account=ADA) << StartRemote(("login",), own_mode=False, logout_first=True)
     )
     assert Dialogue(plan(force=True)) >> facts() << START
 
@@ -440,10 +438,7 @@ def undelivered() -> Dialogue:
 
 def test_a_callback_that_is_not_taken_ends_the_login_when_the_cli_lives_on() -> None:
     assert (
-        undelivered()
-        >> TimerFired("undelivered")
-        << StopRemote()
-        << Fails("KT407", "nothing listens there any more")
+        undelivered() >> TimerFired("undelivered") << StopRemote() << Fails("KT407", "nothing listens there any more")
     )
 
 
@@ -850,7 +845,9 @@ def test_a_menu_without_the_wanted_row_ends_the_login(interactive: bool) -> None
     assert (
         dialogue
         << StopRemote()
-        << Fails("KT403", "kiro-cli on box offers no google sign-in here, only: Use with Builder ID, Use with IDC Account")
+        << Fails(
+            "KT403", "kiro-cli on box offers no google sign-in here, only: Use with Builder ID, Use with IDC Account"
+        )
     )
 
 
@@ -875,7 +872,8 @@ def test_without_a_person_the_first_profile_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"), [("start-url", {"start_url": "https://d-1.awsapps.com/start"}), ("region", {"region": "eu-west-1"})]
+    ("kind", "given"),
+    [("start-url", {"start_url": "https://d-1.awsapps.com/start"}), ("region", {"region": "eu-west-1"})],
 )
 def test_a_value_that_was_given_wants_an_enter_once(kind: PromptKind, given: dict[str, str]) -> None:
     dialogue = started(plan(method="idc", **given)) >> Printed(PromptShown(kind, "Enter"))

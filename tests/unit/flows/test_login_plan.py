@@ -120,7 +120,7 @@ def test_which_versions_show_a_port_in_remote_mode(
     ("asked", "own_mode", "arguments"),
     [
         ({}, False, "login"),
-        ({"method": "idc", "start_url": "https://d-1.awsapps.com/start"}, False, "login"),
+        ({"method": "idc", "start_url": "https://d-1.awsapps.com"}, False, "login"),
         ({}, True, "login --use-device-flow"),
         ({"method": "google"}, True, "login --use-device-flow"),
         ({"method": "github"}, True, "login --use-device-flow"),
@@ -128,9 +128,9 @@ def test_which_versions_show_a_port_in_remote_mode(
         ({"method": "idc"}, True, "login --use-device-flow --license pro"),
         ({"method": "idc", "region": "eu-west-1"}, True, "login --use-device-flow --license pro --region eu-west-1"),
         (
-            {"method": "idc", "start_url": "https://d-1.awsapps.com/start", "region": "eu-west-1"},
+            {"method": "idc", "start_url": "https://d-1.awsapps.com", "region": "us-west-2"},
             True,
-            "login --use-device-flow --license pro --identity-provider https://d-1.awsapps.com/start --region eu-west-1",
+            "login --use-device-flow --license pro --identity-provider https://d-1.awsapps.com --region us-west-2",
         ),
         ({"method": "builder-id", "region": "eu-west-1"}, True, "login --use-device-flow --license free"),
     ],

@@ -47,7 +47,9 @@ def test_a_page_is_whole_and_loads_nothing(page: Page) -> None:
 def test_a_page_of_failure_has_no_words_of_success(page: Page) -> None:
     _, _, body = render(page, cli="kiro-cli", host="box")
     words = body.decode().partition("</style>")[2].lower()
-    assert not re.search(r"success|(?<!whether )you are signed in|welcome|congratulations|all set|\bdone\b|logged in", words)
+    assert not re.search(
+        r"success|(?<!whether )you are signed in|welcome|congratulations|all set|\bdone\b|logged in", words
+    )
 
 
 def test_even_the_page_after_a_callback_does_not_say_that_anybody_is_signed_in() -> None:

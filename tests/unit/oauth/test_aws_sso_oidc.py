@@ -104,7 +104,8 @@ def test_a_poll_that_is_refused_for_another_reason() -> None:
 def test_a_wrong_region_is_explained() -> None:
     with pytest.raises(ServiceRefusedError, match="InvalidRequestException, Invalid issuerUrl") as caught:
         aws.read_registration(
-            a_reply({"error_description": "Invalid issuerUrl"}, 400, x_amzn_errortype="InvalidRequestException")
+            a_reply({"error_description": "Invalid issuerUrl"}, 400, x_amzn_errortype="InvalidRequestException"),
+            Endpoints(),
         )
     assert "--region" in caught.value.hint
 
@@ -130,8 +131,18 @@ def test_a_registration_is_good_until_shortly_before_its_end() -> None:
 
 @pytest.mark.parametrize("expires", [None, "soon", True, -1])
 def test_a_registration_without_an_end(expires: object) -> None:
+    reply = a_reply({"clientId": "c", "clientSecret": "s", "clientSecretExpiresAt": expires})
     with pytest.raises(ServiceReplyError):
-        aws.read_registration(a_reply({"clientId": "c", "clientSecret": "s", "clientSecretExpiresAt": expires}))
+        aws.read_registration(reply, Endpoints())
+
+
+def test_the_service_may_say_where_its_authorize_page_is() -> None:
+    values = {"clientId": "c", "clientSecret": "s", "clientSecretExpiresAt": 0}
+    client = aws.read_registration(a_reply(values | {"authorizationEndpoint": "https://a.example/x"}), Endpoints())
+    assert aws.authorize_url(BASE, client, AUTHORIZATION).reveal().startswith("https://a.example/x?response_type=code")
+    assert aws.Registration.load(client.dump()) == client
+    with pytest.raises(ServiceReplyError):
+        aws.read_registration(a_reply(values | {"authorizationEndpoint": "javascript:x"}), Endpoints())
 
 
 def test_the_page_of_a_device_code_may_have_a_fragment() -> None:

@@ -48,15 +48,18 @@ def test_every_method_but_the_organisations_own_has_a_sign_in_by_code() -> None:
     ],
 )
 def test_each_row_of_each_versions_menu_means_its_method(label: str, methods: set[str]) -> None:
-    found = {
-        method for method, login in KIRO.device.items() if any(re.search(row, label) for row in login.menu_labels)
-    }
+    found = {method for method, login in KIRO.device.items() if any(re.search(row, label) for row in login.menu_labels)}
     assert found == methods
 
 
 @pytest.mark.parametrize(
     ("host", "known"),
-    [("view.awsapps.com", True), ("app.kiro.dev", True), ("device.sso.us-east-1.amazonaws.com", True), ("kiro.dev", False)],
+    [
+        ("view.awsapps.com", True),
+        ("app.kiro.dev", True),
+        ("device.sso.us-east-1.amazonaws.com", True),
+        ("kiro.dev", False),
+    ],
 )
 def test_the_hosts_of_code_pages(host: str, known: bool) -> None:
     assert matches_host(host, KIRO.device_hosts) is known

@@ -17,7 +17,15 @@ def endpoint(name: str = "box", **values: str | list[str]) -> Endpoint:
 
 
 def test_the_lines_of_ssh_are_read() -> None:
-    lines = ["host box", "HostName 10.0.0.1", "port 22", "identityfile ~/.ssh/a", "identityfile ~/.ssh/b", "", "sendenv"]
+    lines = [
+        "host box",
+        "HostName 10.0.0.1",
+        "port 22",
+        "identityfile ~/.ssh/a",
+        "identityfile ~/.ssh/b",
+        "",
+        "sendenv",
+    ]
     assert parse_options(lines) == {
         "host": ["box"],
         "hostname": ["10.0.0.1"],

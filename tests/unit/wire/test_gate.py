@@ -48,7 +48,9 @@ def post(body: str, target: str = "/oauth/callback", content_type: str = FORM) -
     ("target", "decision"),
     [
         pytest.param(GRANTED, Forward(LEG, "granted"), id="the callback"),
-        pytest.param(f"/signin/callback?login_option=awsidc&state={STATE}", Forward(LEG, "granted"), id="the other path"),
+        pytest.param(
+            f"/signin/callback?login_option=awsidc&state={STATE}", Forward(LEG, "granted"), id="the other path"
+        ),
         pytest.param(f"/oauth/callback?state={STATE}", Forward(LEG, "granted"), id="nothing but the state"),
         pytest.param(f"/oauth/callback?error=access_denied&state={STATE}", Forward(LEG, "denied"), id="a denial"),
         pytest.param(f"/oauth/callback?error=&state={STATE}", Forward(LEG, "denied"), id="an empty error"),
@@ -153,7 +155,9 @@ def test_no_third_method_passes_where_the_response_may_be_posted(method: str) ->
             id="with a charset",
         ),
         pytest.param(
-            post(f"code=a&state={STATE}", "/oauth/callback?tenant=1"), Forward(POSTED, "granted"), id="a query of its own"
+            post(f"code=a&state={STATE}", "/oauth/callback?tenant=1"),
+            Forward(POSTED, "granted"),
+            id="a query of its own",
         ),
         pytest.param(get(GRANTED), Forward(POSTED, "granted"), id="an error response may still be a GET"),
         pytest.param(post("code=a&state=x"), WRONG_STATE, id="wrong state"),
@@ -264,5 +268,7 @@ def test_without_rules_nothing_passes() -> None:
         ("/\r\nSet-Cookie: a=b", None),
     ],
 )
-def test_only_a_location_that_every_browser_finds_on_this_port_is_a_follow_up(location: str, target: str | None) -> None:
+def test_only_a_location_that_every_browser_finds_on_this_port_is_a_follow_up(
+    location: str, target: str | None
+) -> None:
     assert same_origin_target(location, PORT) == target

@@ -11,26 +11,36 @@ from kirotunnel.wire.listeners import ListeningPort, parse_lsof, parse_proc, par
 SS: Final = """\
 LISTEN 0      4096     127.0.0.53%lo:53        0.0.0.0:*
 LISTEN 0      128            0.0.0.0:22        0.0.0.0:*    users:(("sshd",pid=811,fd=3))
-LISTEN 0      1024         127.0.0.1:3128      0.0.0.0:*    users:(("kiro-cli",pid=4711,fd=9),("kiro-cli",pid=4712,fd=9))
+LISTEN 0      1024         127.0.0.1:3128      0.0.0.0:*    users:(("kiro-cli",pid=4711,fd=9),("a",pid=4712,fd=9))
 LISTEN 0      128               [::]:22           [::]:*    users:(("sshd",pid=811,fd=4))
 LISTEN 0      511                  *:8080            *:*    users:(("node",pid=77,fd=18))
 LISTEN 0      128              [::1]:631          [::]:*
 LISTEN 0      4096   [::ffff:127.0.0.1]:63342        *:*    users:(("java",pid=5,fd=1))
 LISTEN 0      128    [fe80::1]%eth0:546           [::]:*"""
 
-PROC: Final = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:0C38 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 52345 1 ffff9a 100 0 0 10 0
-   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 18000 1 ffff9b 100 0 0 10 0
-   2: 0100007F:0C38 0100007F:D5E2 01 00000000:00000000 00:00000000 00000000  1000        0 52399 1 ffff9c 20 4 30 10 -1
-  12: 3500007F:0035 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 17000 1 ffff9d 100 0 0 10 5"""
 
-PROC6: Final = """\
-  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 00000000000000000000000001000000:0277 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20001 1 0000000000000000 100 0 0 10 0
-   1: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 20002 1 0000000000000000 100 0 0 10 0
-   2: 0000000000000000FFFF00000100007F:0C38 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 20003 1 0000000000000000 100 0 0 10 0
-   3: B80D0120000000000000000001000000:01BB 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20004 1 0000000000000000 100 0 0 10 0"""
+def proc_row(local: str, state: str, uid: int, inode: int, peer: str = "00000000:0000") -> str:
+    """A row of /proc/net/tcp as the kernel formats it."""
+    queues = "00000000:00000000 00:00000000 00000000"
+    return f"   0: {local} {peer} {state} {queues} {uid:5d}        0 {inode} 1 ffff9a 100 0 0 10 0"
+
+
+PROC: Final = [
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+    proc_row("0100007F:0C38", "0A", 1000, 52345),
+    proc_row("00000000:0016", "0A", 0, 18000),
+    proc_row("0100007F:0C38", "01", 1000, 52399, "0100007F:D5E2"),
+    proc_row("3500007F:0035", "0A", 101, 17000).replace("   0:", "  12:"),
+]
+
+NOBODY6: Final = "0" * 32 + ":0000"
+PROC6: Final = [
+    "  sl  local_address                         remote_address                        st tx_queue rx_queue tr",
+    proc_row("00000000000000000000000001000000:0277", "0A", 0, 20001, NOBODY6),
+    proc_row("00000000000000000000000000000000:1F90", "0A", 1000, 20002, NOBODY6),
+    proc_row("0000000000000000FFFF00000100007F:0C38", "0A", 1000, 20003, NOBODY6),
+    proc_row("B80D0120000000000000000001000000:01BB", "0A", 0, 20004, NOBODY6),
+]
 
 LSOF: Final = """\
 p811
@@ -65,7 +75,7 @@ def test_the_rows_of_ss() -> None:
 
 def test_the_rows_of_proc_with_the_owners_of_their_sockets() -> None:
     sockets = ["/proc/4711 52345 kiro-cli", "/proc/4711 52399 kiro-cli", "/proc/12 18000", "noise", "/proc/x 1 y"]
-    assert list(parse_proc(PROC.splitlines(), sockets)) == [
+    assert list(parse_proc(PROC, sockets)) == [
         ListeningPort("127.0.0.1", 3128, 4711, "kiro-cli"),
         ListeningPort("0.0.0.0", 22, 12),
         ListeningPort("127.0.0.53", 53),
@@ -73,7 +83,7 @@ def test_the_rows_of_proc_with_the_owners_of_their_sockets() -> None:
 
 
 def test_the_rows_of_proc_for_v6_in_the_kernels_byte_order() -> None:
-    assert list(parse_proc(PROC6.splitlines())) == [
+    assert list(parse_proc(PROC6)) == [
         ListeningPort("::1", 631),
         ListeningPort("::", 8080),
         ListeningPort("::ffff:7f00:1", 3128),

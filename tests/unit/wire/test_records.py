@@ -108,7 +108,12 @@ def test_wsl_is_known_by_its_kernel(kernel: str) -> None:
 
 
 def test_the_first_record_of_a_key_counts_and_the_first_version_that_is_one() -> None:
-    records = [Record("os", "Linux"), Record("os", "Darwin"), Record("version", "a warning"), Record("version", "x 2.1.0")]
+    records = [
+        Record("os", "Linux"),
+        Record("os", "Darwin"),
+        Record("version", "a warning"),
+        Record("version", "x 2.1.0"),
+    ]
     found = read_facts(records)
     assert (found.system, found.version) == ("Linux", (2, 1, 0))
 
@@ -137,7 +142,9 @@ def test_the_exit_code_of_whoami_says_whether_anybody_is_signed_in(
 
 def test_the_listeners_are_read_by_the_tool_that_was_there() -> None:
     ss = Record("ss", "LISTEN 0 128 127.0.0.1:3128 0.0.0.0:*")
-    proc = Record("proc", "   0: 0100007F:1229 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 9 1")
+    proc = Record(
+        "proc", "   0: 0100007F:1229 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 9 1"
+    )
     lsof = [Record("lsof", "p1"), Record("lsof", "n127.0.0.1:6588")]
     rows = [ss, proc, Record("socket", "/proc/7 9 kiro-cli"), *lsof]
     assert read_listeners([Record("listeners-by", "ss"), *rows]) == [ListeningPort("127.0.0.1", 3128)]

@@ -181,7 +181,9 @@ def test_http_is_refused_even_on_a_known_host(url: str) -> None:
         ("https://[2600:0::0001]:8443/", "2600::1", 8443, "unknown", "[2600::1]:8443"),
     ],
 )
-def test_what_may_be_opened_has_a_standing(url: str, host: str, port: int, standing: str, authority: str | None) -> None:
+def test_what_may_be_opened_has_a_standing(
+    url: str, host: str, port: int, standing: str, authority: str | None
+) -> None:
     checked = check_url(url, POLICY)
     assert (checked.host, checked.port, checked.standing) == (host, port, standing)
     assert checked.authority == (authority or host)

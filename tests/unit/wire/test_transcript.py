@@ -145,7 +145,10 @@ def test_an_unfinished_line_counts_at_the_end() -> None:
 
 
 def test_bytes_that_are_no_text_do_no_harm() -> None:
-    assert read(b"\xff\xfe\x80 error: x\xc3\n") == [LineShown("\ufffd\ufffd\ufffd error: x\ufffd"), ErrorShown("x\ufffd")]
+    assert read(b"\xff\xfe\x80 error: x\xc3\n") == [
+        LineShown("\ufffd\ufffd\ufffd error: x\ufffd"),
+        ErrorShown("x\ufffd"),
+    ]
 
 
 def test_an_endless_line_is_cut_and_the_next_one_is_read() -> None:

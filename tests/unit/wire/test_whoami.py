@@ -27,8 +27,12 @@ BUILDER_ID = '{"accountType":"BuilderId","email":"ada@example.com","region":"us-
             Account(type="social", provider="GitHub", email="ada@example.com"),
             id="social, chat engine",
         ),
-        pytest.param('{"accountType":"SocialGoogle"}', Account(type="social", provider="Google"), id="Google, launcher"),
-        pytest.param('{"accountType":"SocialGitHub"}', Account(type="social", provider="GitHub"), id="GitHub, launcher"),
+        pytest.param(
+            '{"accountType":"SocialGoogle"}', Account(type="social", provider="Google"), id="Google, launcher"
+        ),
+        pytest.param(
+            '{"accountType":"SocialGitHub"}', Account(type="social", provider="GitHub"), id="GitHub, launcher"
+        ),
         pytest.param(
             '{"accountType":"ExternalIdP","email":"a@b.example"}',
             Account(type="external-idp", email="a@b.example"),
@@ -46,7 +50,9 @@ BUILDER_ID = '{"accountType":"BuilderId","email":"ada@example.com","region":"us-
         pytest.param('{"accountType":"Social","email":7,"provider":{}}', Account(type="social"), id="wrong kinds"),
         pytest.param('{"accountType":"Social","email":""}', Account(type="social"), id="empty e-mail"),
         pytest.param(
-            '{"accountType":"Social","email":"a\\u001b[2J\\u202e\\ud800b"}', Account(type="social", email="a b"), id="hostile"
+            '{"accountType":"Social","email":"a\\u001b[2J\\u202e\\ud800b"}',
+            Account(type="social", email="a b"),
+            id="hostile",
         ),
         pytest.param('{"a":' * 100_000, None, id="nested without end"),
         pytest.param('{"accountType":"Social","n":' + "9" * 5000 + "}", None, id="a number too large"),

@@ -73,12 +73,10 @@ listen_on() {
 # with code 0: then it is started anew.
 hold() {
 	(
-		child=
-		trap 'kill "$child" 2>/dev/null; exit 0' TERM
+		trap 'kill "$!" 2>/dev/null; exit 0' TERM
 		while
 			"$@" &
-			child=$!
-			wait "$child"
+			wait "$!"
 		do :; done
 	) </dev/null >/dev/null 2>&1 &
 	guards="$guards $!"
@@ -101,11 +99,9 @@ trap 'kill $guards 2>/dev/null' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 for port in $PORTS; do listen_on "$port"; done
 (
-	child=
-	trap 'kill "$child" 2>/dev/null; exit 0' TERM
+	trap 'kill "$!" 2>/dev/null; exit 0' TERM
 	sleep "$LEASE_S" &
-	child=$!
-	wait "$child"
+	wait "$!"
 	kill -TERM "$$"
 ) </dev/null >/dev/null 2>&1 &
 guards="$guards $!"

@@ -1,0 +1,96 @@
+"""`kirotunnel login` without TARGET: sign in on this machine, with kirotunnel's own flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from kirotunnel.cli.options import fill_from_settings
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.environment import Conversation
+    from kirotunnel.flows.sign_in_environment import SignInEnvironment
+    from kirotunnel.flows.sign_in_route import SignInOptions
+
+_NEED_TARGET: Final = ("ssh_port", "ssh_user", "identity_files", "jump", "ssh_config", "ssh_options", "cli")
+
+
+def run_native_login(ctx: click.Context) -> int:
+    """Sign in, as the command's parameters say."""
+    for name in _NEED_TARGET:
+        if name in ctx.params and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(param.opts[-1] for param in ctx.command.params if param.name == name)
+            raise click.UsageError(f"{option} is about a TARGET, and none was given", ctx)
+    from kirotunnel.cli.running import make_conversation, run_flow
+
+    chosen = ctx.params
+    conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+
+    async def flow() -> int:
+        fill_from_settings(ctx, None)
+        options, environment = sign_in_options(chosen), sign_in_environment(chosen, conversation)
+        if chosen["dry_run"]:
+            click.echo(await _plan(options, environment), err=chosen["as_json"])
+            return 0
+        from kirotunnel.flows.native_login import sign_in
+
+        result = await sign_in(options, environment)
+        already = "already " if result.already else ""
+        conversation.tell(f"{already}signed in as {result.account.describe()} on this machine")
+        return 0
+
+    return run_flow(None, conversation, flow, verbose=chosen["verbose"])
+
+
+def sign_in_options(chosen: dict[str, Any]) -> SignInOptions:
+    """The flow's options from the command's parameters."""
+    from kirotunnel.flows.sign_in_route import SignInOptions
+
+    return SignInOptions(
+        method=chosen["method"],
+        flow=chosen["flow"],
+        start_url=chosen["start_url"],
+        region=chosen["region"],
+        issuer=chosen["issuer"],
+        client_id=chosen["client_id"],
+        scopes=tuple(scope for text in chosen["scope"] for scope in text.split()),
+        expect=chosen["expect"],
+        force=chosen["force"],
+        timeout_s=chosen["timeout"],
+    )
+
+
+def sign_in_environment(chosen: dict[str, Any], conversation: Conversation) -> SignInEnvironment:
+    """The real world, as the options say."""
+    from kirotunnel.cli.login import make_environment
+    from kirotunnel.flows.sign_in_environment import SignInEnvironment
+    from kirotunnel.wire.redirect import TrustedHost
+
+    world = make_environment(chosen, conversation)
+    return SignInEnvironment.real(
+        conversation=conversation,
+        prompts=world.terminal,
+        browser=world.browser,
+        trusted=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+    )
+
+
+async def _plan(options: SignInOptions, environment: SignInEnvironment) -> str:
+    """What would be done. Connects to nothing."""
+    from kirotunnel.flows.sign_in_route import choose_route
+
+    route = choose_route(
+        options,
+        remote=environment.remote is not None,
+        interactive=environment.interactive,
+        remembered=await environment.store.remembered(),
+    )
+    where = environment.remote.words if environment.remote else "this machine, with its own browser"
+    lines = [
+        f"session   {where}",
+        f"sign in   {route.describe()}",
+        f"keep      in {environment.store.directory}, or in the system's keyring",
+    ]
+    return "\n".join(lines)
