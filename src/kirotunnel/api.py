@@ -60,7 +60,10 @@ async def login(
         timeout_s=timeout_s,
     )
     environment = Environment(
-        conversation=Silence(on_event), prompts=prompts or Nobody(), browser=browser or DefaultBrowser()
+        conversation=Silence(on_event),
+        prompts=prompts or Nobody(),
+        browser=browser or DefaultBrowser(),
+        paste=paste,
     )
     return await _login(options, environment)
 

@@ -92,6 +92,18 @@ class SessionStoreBusyError(SettingsError):
     default_hint = "look for a kirotunnel that hangs, end it, and run the command again"
 
 
+class BrowserNotFoundError(SettingsError):
+    """The command given as --browser does not exist."""
+
+    code = "KT102"
+    title = "Browser not found"
+    explanation = (
+        "The command given with --browser, in the settings file or as KIROTUNNEL_BROWSER, is not on PATH or cannot be "
+        "run. This is checked before anything is connected."
+    )
+    default_hint = "correct the command, or use --no-browser and open the printed URL yourself"
+
+
 # --- KT2xx: the target -----------------------------------------------------------------------------------------------
 
 

@@ -1,1 +1,1 @@
-"""The command itself, end to end: real SSH servers, real processes, the strict stand-in CLI, robots and real browsers."""
+"""The command itself, end to end: real SSH servers, real processes, the strict stand-in CLI, robots and browsers."""

@@ -60,7 +60,8 @@ class Services:
         return ["--trust-url-host", f"127.0.0.1:{port}", "--trust-url-host", f"localhost:{port}"]
 
     def stop(self) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait(10)
         self.process.stdout.close()

@@ -1,4 +1,4 @@
-"""A browser command for --browser: signs in on the pages as the robot does. `robot_browser.py METHOD [allow|deny] URL`."""
+"""A browser command for --browser, which signs in as the robot does: `robot_browser.py METHOD allow|deny URL`."""
 
 from __future__ import annotations
 

@@ -25,9 +25,8 @@ class Terminal:
     def __init__(self, box: Box) -> None:
         self.box = box
         command = "exec ~/.local/bin/kiro-cli login"
-        self.child = pexpect.spawn(
-            "ssh", ["-tt", "-F", str(box.config), box.alias, command], encoding="utf-8", timeout=30, dimensions=(30, 200)
-        )
+        arguments = ["-tt", "-F", str(box.config), box.alias, command]
+        self.child = pexpect.spawn("ssh", arguments, encoding="utf-8", timeout=30, dimensions=(30, 200))
         self.child.expect("Select login method")
         self.child.expect("Pro license")
         self.child.send("j\r")

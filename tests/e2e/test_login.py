@@ -41,10 +41,8 @@ def assert_only_callbacks_arrived(box: Box, method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("era", ERAS)
 def test_each_method_signs_in_in_each_era(make_box: MakeBox, sshd: Server, era: str, method: str) -> None:
-    if method == "external-idp" and era == "1.20-1.23":
-        version = "1.26.1"  # external identity providers came with this version
-    else:
-        version = ERAS[era]
+    # External identity providers came with 1.26.1.
+    version = "1.26.1" if (method, era) == ("external-idp", "1.20-1.23") else ERAS[era]
     box = make_box(sshd, KIRO_STANDIN_VERSION=version)
     run = box.login(method)
     assert_signed_in(run, method, email=version >= "1.25")  # whoami shows it since then

@@ -1,4 +1,4 @@
-"""The CLI's own remote mode: one-time codes, menus of every era, the port that waits for Enter; and what it cannot do."""
+"""The CLI's own remote mode: one-time codes, menus of every era, the port that waits for Enter; and what it cannot."""
 
 from __future__ import annotations
 

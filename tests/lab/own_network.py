@@ -1,4 +1,4 @@
-"""A network of its own for the test process: its loopback has no ports of the developer's, and nothing leads outside."""
+"""A network of its own for the test process: no ports of the developer's on its loopback, and no way outside."""
 
 from __future__ import annotations
 

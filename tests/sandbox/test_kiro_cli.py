@@ -739,6 +739,9 @@ def test_in_a_directory_a_random_port_is_one_that_the_other_end_can_open_too(tmp
 def test_nothing_is_accepted_while_somebody_holds_the_openers_pipes(machine: Machine) -> None:
     door = machine.directory / "door"
     os.mkfifo(door)
+    # Open at both ends, so that nobody waits for somebody to open it; closing it lets the reader go, whatever happens.
+    handle = os.open(door, os.O_RDWR)
+    machine.resources.callback(os.close, handle)
     machine.set_opener(f"(read line <{door}) &\nexit 0")
     login = machine.start("login")
     opened = Opened(machine, str(login.events.wait_for("opener")["url"]))
@@ -749,7 +752,7 @@ def test_nothing_is_accepted_while_somebody_holds_the_openers_pipes(machine: Mac
         )
         assert select.select([connection], [], [], 0.3)[0] == []
         assert [event["event"] for event in login.events.seen] == ["bound", "opener"]
-        door.write_text("\n")
+        os.write(handle, b"\n")
         login.events.wait_for("opener_done", status=0)
         assert connection.recv(12) == b"HTTP/1.1 302"
     assert login.end().status == 0

@@ -11,9 +11,6 @@ from kirotunnel.errors import all_errors
 @click.argument("code")
 def command(code: str) -> None:
     """Say what CODE (KTnnn) means and what to do."""
-    import kirotunnel.local.browser
-    import kirotunnel.local.loopback  # noqa: F401
-
     known = all_errors()
     error = known.get(code.strip().upper())
     if error is None:

@@ -17,6 +17,8 @@ async def reach(target: str, ssh: SSHOptions, environment: Environment) -> Async
     """Resolve and connect, and report both. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
     conversation = environment.conversation
     endpoint = await resolve_endpoint(parse_target(target).destination, ssh)
+    for warning in endpoint.warnings:
+        conversation.warn(warning)
     via = tuple(hop.describe() for hop in endpoint.jumps) or (("ProxyCommand",) if endpoint.proxy_command else ())
     conversation.event(ev.Connecting(host=endpoint.host, port=endpoint.port, user=endpoint.user, via=via))
     async with connect(endpoint, environment.prompts, conversation.tell) as session:

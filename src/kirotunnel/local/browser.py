@@ -13,24 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from kirotunnel.errors import SettingsError
+from kirotunnel.errors import BrowserNotFoundError
 
 SETTLE_S: Final = 0.7
 """Seconds in which an opener that cannot open says so; one that stays longer is a browser in the foreground."""
 _LINUX_OPENERS: Final = ("xdg-open", "x-www-browser", "sensible-browser")
 _COMMAND_MISSING: Final = frozenset({126, 127})
-
-
-class BrowserNotFoundError(SettingsError):
-    """The command given as --browser does not exist."""
-
-    code = "KT102"
-    title = "Browser not found"
-    explanation = (
-        "The command given with --browser, in the settings file or as KIROTUNNEL_BROWSER, is not on PATH or cannot be "
-        "run. This is checked before anything is connected."
-    )
-    default_hint = "correct the command, or use --no-browser and open the printed URL yourself"
 
 
 class Browser(Protocol):

@@ -352,11 +352,11 @@ _REFUSALS: Final[dict[RefusalReason, Page]] = {
 
 
 def _may_go_to(location: str, policy: UrlPolicy) -> bool:
+    """Whether the remote may send the browser there: to a sign-in host that is known or trusted, and nowhere else."""
     try:
-        check_url(location, policy)
+        return check_url(location, policy).standing != "unknown"
     except KirotunnelError:
         return False
-    return True
 
 
 def _shown(name: tuple[str, int]) -> str:

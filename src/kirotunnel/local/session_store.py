@@ -252,15 +252,16 @@ class SessionStore:
             return _Contents()
         except OSError as exc:
             raise SessionStoreError(f"{self.file} cannot be opened: {(exc.strerror or 'error').lower()}") from exc
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE:
+            os.close(descriptor)
+            raise SessionStoreError(f"{self.file} is no session store: it is no file, or far too large")
         with os.fdopen(descriptor, encoding="utf-8") as file:
-            status = os.fstat(descriptor)
             # With another user's HOME (sudo -E), root would leave a file behind that its owner cannot change.
             if os.name != "nt" and status.st_uid != os.geteuid():
                 raise SessionStoreError(
                     f"{self.file} belongs to another user", "run it as that user, or set HOME to your own"
                 )
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE:
-                raise SessionStoreError(f"{self.file} is no session store: it is no file, or far too large")
             try:
                 return _Contents.load(file.read())
             except (ValueError, OSError) as exc:
@@ -324,7 +325,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
+            done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
 
     def run() -> None:
         result, error = None, None

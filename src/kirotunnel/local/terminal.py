@@ -41,13 +41,13 @@ class InputLines:
     async def _readable(self) -> None:
         # In the event loop and not in a thread: one that waits for input could not be ended.
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
+        ready = asyncio.Event()
         try:
-            loop.add_reader(self._fd, lambda: ready.done() or ready.set_result(None))
+            loop.add_reader(self._fd, ready.set)
         except (PermissionError, NotImplementedError):
             return  # a file, which is always ready, or Windows, where there is only the waiting
         try:
-            await ready
+            await ready.wait()
         finally:
             loop.remove_reader(self._fd)
 

@@ -17,7 +17,8 @@ What it does not:
   - the SQLite database, the keychain of macOS, telemetry; the state is `kiro-cli/standin.json` of the data directory
   - the first-run settings, the delays of the real one, macOS's and Windows' ways to open a browser
 Where the two binaries differ and the launcher was not seen: from 1.26 on it is given the listeners of `kiro-cli-chat`;
-the lines around the forwarded port (1.24 to 2.0) are invented but for the URL's own.
+the lines around the forwarded port (1.24 to 2.0) are invented but for the URL's own. A prompt holds the terminal in raw
+mode from its first character to its answer; the real one lets go between two keys, and loses what comes just then.
 
 The environment of the real one: SSH_CLIENT, SSH_CONNECTION, SSH_TTY, Q_FAKE_IS_REMOTE, KIRO_FAKE_IS_REMOTE,
 KIRO_API_KEY, KIRO_AUTH_PORTAL_URL, AWS_ENDPOINT_URL_SSO_OIDC, XDG_DATA_HOME, PATH, NO_COLOR, TERM.
@@ -751,7 +752,7 @@ def send(url: str, *, body: bytes | None = None, content_type: str = "", timeout
     headers = {"User-Agent": "Kiro-CLI", **({"Content-Type": content_type} if content_type else {})}
     try:
         # The services' addresses are what the test or the demo says; a wrong scheme is its own mistake.
-        with urlopen(HttpRequest(url, data=body, headers=headers), timeout=timeout) as reply:  # noqa: S310
+        with urlopen(HttpRequest(url, data=body, headers=headers), timeout=timeout) as reply:  # noqa: S310 - see above
             return Answer(reply.status, _lowered(reply.headers), reply.read().decode("utf-8", "replace"))
     except HTTPError as exc:
         with exc:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,18 +35,19 @@ from kirotunnel.errors import (
     SessionRefusedError,
     SSHError,
 )
+from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config import Endpoint
 from kirotunnel.ssh.hostkeys import KnownHosts, Standing, remember
-from kirotunnel.ssh.prompts import Prompts
+from kirotunnel.ssh.identities import Identities, Unlocker, identities
+from kirotunnel.ssh.prompts import Nobody, Prompts
 from kirotunnel.wire.terminal import one_line
 
 CONNECT_TIMEOUT_S: Final = 30.0
-"""Seconds to the end of the key exchange, where ConnectTimeout says nothing else."""
+"""Seconds for everything but a person's answers, where ConnectTimeout says nothing else."""
 LOGIN_TIMEOUT_S: Final = 300.0
 """Seconds for authentication: a person may be looking for a second factor."""
 KEEPALIVE_S: Final = 15.0
 """Seconds between keepalives, where ServerAliveInterval says nothing else: without, a dead link is never noticed."""
-PASSWORD_TRIES: Final = 3
 
 _UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
@@ -132,20 +135,72 @@ class ChannelStream:
             self._writer.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One connection on the way to the target."""
+
+    endpoint: Endpoint
+    where: str
+    """How messages call it: a jump host is called one."""
+    via: str | None = None
+    """What it is reached through."""
+
+
+class _Patient:
+    """Asks the person, and stops the clock meanwhile: ConnectTimeout is for the machines."""
+
+    def __init__(self, prompts: Prompts, seconds: float) -> None:
+        self._prompts = prompts
+        self._seconds = seconds
+        self.timer: asyncio.Timeout | None = None
+        self.unanswered = False
+        """Something was asked, and nobody answered."""
+
+    async def secret(self, question: str) -> Secret[str] | None:
+        """What the person typed, unseen."""
+        with self._waiting():
+            answer = await self._prompts.secret(question)
+        self.unanswered |= answer is None
+        return answer
+
+    async def answer(self, question: str) -> str | None:
+        """What the person typed."""
+        with self._waiting():
+            answer = await self._prompts.answer(question)
+        self.unanswered |= answer is None
+        return answer
+
+    async def confirm(self, question: str) -> bool | None:
+        """Yes or no."""
+        with self._waiting():
+            return await self._prompts.confirm(question)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        if self.timer is not None:
+            self.timer.reschedule(None)
+        try:
+            yield
+        finally:
+            if self.timer is not None and not self.timer.expired():
+                self.timer.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+
 class _Client(asyncssh.SSHClient):
     """asyncssh's questions about one connection: the host's key, the person's secrets, its end."""
 
     def __init__(self, endpoint: Endpoint, prompts: Prompts, accepted: asyncssh.SSHKey | None) -> None:
-        self._endpoint = endpoint
+        self._where = endpoint.describe()
         self._prompts = prompts
         self._accepted = accepted
         self.shown_key: asyncssh.SSHKey | None = None
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._passwords_left = PASSWORD_TRIES
-        self._locked = locked_keys(endpoint)
+        self._passwords_left = endpoint.password_prompts
+        self._challenges_left = endpoint.password_prompts
+        self.unlock_next: Callable[[], Awaitable[asyncssh.SSHKey | None]] | None = None
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        # Called for unknown, changed and revoked keys alike: the key is only noted, and judged by the caller.
+        # Called for unknown and changed keys alike: the key is only noted, and judged by the caller.
         self.shown_key = key
         return key == self._accepted
 
@@ -154,27 +209,18 @@ class _Client(asyncssh.SSHClient):
             self.lost.set_result(str(exc) if exc else "closed")
 
     async def public_key_auth_requested(self) -> asyncssh.SSHKey | None:
-        while self._locked:
-            path = self._locked.pop(0)
-            for _ in range(PASSWORD_TRIES):
-                passphrase = await self._prompts.secret(f"Passphrase for {path} (for {self._endpoint.describe()}): ")
-                if passphrase is None or not passphrase.reveal():
-                    break
-                try:
-                    return asyncssh.read_private_key(path, passphrase.reveal())
-                except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError):
-                    continue
-        return None
+        return await self.unlock_next() if self.unlock_next else None
 
     async def password_auth_requested(self) -> str | None:
         if self._passwords_left <= 0:
             return None
         self._passwords_left -= 1
-        password = await self._prompts.secret(f"Password for {self._endpoint.describe()}: ")
+        password = await self._prompts.secret(f"Password for {self._where}: ")
         return password.reveal() if password else None
 
-    def kbdint_auth_requested(self) -> str:
-        return ""
+    def kbdint_auth_requested(self) -> str | None:
+        self._challenges_left -= 1
+        return "" if self._challenges_left >= 0 else None
 
     async def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
@@ -182,13 +228,14 @@ class _Client(asyncssh.SSHClient):
         answers: list[str] = []
         intro = one_line(f"{name} {instructions}")
         for text, echo in prompts:
-            question = f"({self._endpoint.describe()}) {intro} {one_line(text)} ".replace("  ", " ")
+            question = f"({self._where}) {intro} {one_line(text)} ".replace("  ", " ")
             if echo:
                 answer = await self._prompts.answer(question)
             else:
                 hidden = await self._prompts.secret(question)
                 answer = hidden.reveal() if hidden else None
             if answer is None:
+                self._challenges_left = 0  # who does not answer once is not asked again
                 return None
             answers.append(answer)
         return answers
@@ -198,15 +245,19 @@ class _Client(asyncssh.SSHClient):
 async def connect(endpoint: Endpoint, prompts: Prompts, tell: Callable[[str], None]) -> AsyncIterator[SSHSession]:
     """Connect through the endpoint's jumps, and close all of it in the end.
 
-    `tell` gets a sentence for the person where a host's key was added. Raises SSHError and its kin (KT3xx) and
-    HostNotFoundError (KT202).
+    `tell` gets a sentence for the person where a host's key was added, or a key of theirs was not used. Raises SSHError
+    and its kin (KT3xx) and HostNotFoundError (KT202); the message says which host on the way it is about.
     """
+    unlocker = Unlocker()
     async with contextlib.AsyncExitStack() as stack:
         tunnel: asyncssh.SSHClientConnection | None = None
+        via = None
         for hop in endpoint.jumps:
-            tunnel = (await _connect_one(hop, tunnel, prompts, tell)).connection
+            step = _Step(hop, f"the jump host {hop.describe()}", via)
+            tunnel = (await _connect_one(step, tunnel, prompts, unlocker, tell)).connection
             stack.push_async_callback(_close, tunnel)
-        session = await _connect_one(endpoint, tunnel, prompts, tell)
+            via = step.where
+        session = await _connect_one(_Step(endpoint, endpoint.describe(), via), tunnel, prompts, unlocker, tell)
         stack.push_async_callback(_close, session.connection)
         yield session
 
@@ -221,42 +272,87 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
 
 
 async def _connect_one(
-    endpoint: Endpoint, tunnel: asyncssh.SSHClientConnection | None, prompts: Prompts, tell: Callable[[str], None]
+    step: _Step,
+    tunnel: asyncssh.SSHClientConnection | None,
+    prompts: Prompts,
+    unlocker: Unlocker,
+    tell: Callable[[str], None],
 ) -> SSHSession:
+    endpoint = step.endpoint
+    seconds = endpoint.connect_timeout_s or CONNECT_TIMEOUT_S
+    patient = _Patient(Nobody() if endpoint.batch else prompts, seconds)
     known = await asyncio.to_thread(KnownHosts, endpoint)
-    options = await asyncio.to_thread(_connect_options, endpoint, known)
-    client = _Client(endpoint, prompts, accepted=None)
+
+    async def unlock(path: Path) -> asyncssh.SSHKey | None:
+        return await unlocker.unlock(path, endpoint.describe(), patient)
+
+    async with identities(endpoint, unlock) as found:
+        for path in found.exposed:
+            tell(f"{path} is not used: it can be read by others (`chmod 600 {path}`)")
+
+        async def attempt(options: dict[str, Any], accepted: asyncssh.SSHKey | None = None) -> SSHSession:
+            client = _Client(endpoint, patient, accepted)
+            locked = list(found.locked)
+
+            async def unlock_next() -> asyncssh.SSHKey | None:
+                keys = [key for path in locked if (key := await unlock(path)) is not None]
+                locked.clear()
+                return keys or None  # type: ignore[return-value]
+
+            client.unlock_next = unlock_next
+            with _translated(step, found, unlocker, patient):
+                async with asyncio.timeout(seconds) as patient.timer:
+                    try:
+                        connection = await asyncssh.connect(
+                            endpoint.host, endpoint.port, tunnel=tunnel, client_factory=lambda: client, **options
+                        )
+                    except asyncssh.HostKeyNotVerifiable as exc:
+                        raise _HostKeyRefused(one_line(str(exc)), client.shown_key) from exc
+            return SSHSession(connection, endpoint, client.lost)
+
+        return await _with_host_key(step, known, found.pairs, patient, tell, attempt)
+
+
+async def _with_host_key(
+    step: _Step,
+    known: KnownHosts,
+    pairs: Sequence[asyncssh.SSHKeyPair],
+    prompts: Prompts,
+    tell: Callable[[str], None],
+    attempt: Callable[[dict[str, Any], asyncssh.SSHKey | None], Awaitable[SSHSession]],
+) -> SSHSession:
+    """Connect; where the host's key is not known, find out how it stands, and connect once more if it may be trusted."""
+    endpoint = step.endpoint
+    options = _connect_options(endpoint, known, pairs)
     try:
-        return await _attempt(endpoint, tunnel, client, options)
-    except _HostKeyRefused as refused:
-        if client.shown_key is None:
-            raise SSHError(f"{endpoint.describe()} shows a host key that cannot be checked: {refused}") from refused
-    accepted = await _judge_host_key(endpoint, known, client.shown_key, prompts)
+        return await attempt(options, None)
+    except _HostKeyRefused as exc:
+        refused = exc
+    if refused.key is None and "CA key is not trusted" in refused.reason:
+        # A certificate of somebody else's. The plain key behind it may be known (sshconnect.c does the same).
+        options["server_host_key_algs"] = [n for n in options["server_host_key_algs"] if "-cert-v01" not in n]
+        try:
+            return await attempt(options, None)
+        except _HostKeyRefused as exc:
+            refused = exc
+    if refused.key is None:
+        kind = HostKeyChangedError if "revoked" in refused.reason else HostKeyUnknownError
+        raise kind(f"{step.where} shows a host key that is not accepted: {refused.reason}") from refused
+    accepted = await _judge_host_key(step, known, refused.key, prompts)
     file = await asyncio.to_thread(remember, endpoint, accepted)
     tell(f"added the {_key_type(accepted)} key of {endpoint.key_name} {f'to {file}' if file else 'for this time only'}")
     try:
-        return await _attempt(endpoint, tunnel, _Client(endpoint, prompts, accepted), options)
-    except _HostKeyRefused as refused:
-        raise HostKeyChangedError(f"{endpoint.describe()} shows another host key than a moment ago") from refused
+        return await attempt(options, accepted)
+    except _HostKeyRefused as again:
+        raise HostKeyChangedError(f"{step.where} shows another host key than a moment ago") from again
 
 
-async def _attempt(
-    endpoint: Endpoint, tunnel: asyncssh.SSHClientConnection | None, client: _Client, options: dict[str, Any]
-) -> SSHSession:
-    with _translated(endpoint):
-        connection = await asyncssh.connect(
-            endpoint.host, endpoint.port, tunnel=tunnel, client_factory=lambda: client, **options
-        )
-    return SSHSession(connection, endpoint, client.lost)
-
-
-async def _judge_host_key(
-    endpoint: Endpoint, known: KnownHosts, key: asyncssh.SSHKey, prompts: Prompts
-) -> asyncssh.SSHKey:
+async def _judge_host_key(step: _Step, known: KnownHosts, key: asyncssh.SSHKey, prompts: Prompts) -> asyncssh.SSHKey:
     """The key, once it may be trusted. Raises HostKeyChangedError or HostKeyUnknownError."""
+    endpoint = step.endpoint
     shown = f"{_key_type(key)} {key.get_fingerprint()}"
     standing = known.standing(key)
-    name = endpoint.key_name if endpoint.port == 22 else f"[{endpoint.key_name}]:{endpoint.port}"
+    name = known.name
     if standing is Standing.REVOKED:
         raise HostKeyChangedError(f"the host key of {name} ({shown}) is marked as revoked in known_hosts")
     if standing is Standing.CHANGED:
@@ -280,32 +376,49 @@ def _key_type(key: asyncssh.SSHKey) -> str:
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
-def _connect_options(endpoint: Endpoint, known: KnownHosts) -> dict[str, Any]:
-    interval = endpoint.alive_interval_s or KEEPALIVE_S
+def _connect_options(endpoint: Endpoint, known: KnownHosts, pairs: Sequence[asyncssh.SSHKeyPair]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "config": None,  # `ssh -G` has read it; asyncssh's own reading would be a second truth
         "username": endpoint.user,
-        "known_hosts": lambda _host, _addr, _port: known.match,
+        "known_hosts": None if _is_trusted_localhost(endpoint) else (lambda _host, _addr, _port: known.match),
         "host_key_alias": endpoint.host_key_alias,
-        "client_keys": _client_keys(endpoint),
-        "client_certs": [str(path) for path in endpoint.certificate_files],
-        "agent_path": endpoint.identity_agent,
-        "agent_identities": _public_keys(endpoint) if endpoint.identities_only else None,
+        "client_keys": list(pairs) or None,
+        "agent_path": None,  # its keys are among ours
         "agent_forwarding": False,
         "x11_forwarding": False,
         "send_env": None,
-        "connect_timeout": endpoint.connect_timeout_s or CONNECT_TIMEOUT_S,
+        "connect_timeout": None,  # ours stops while a person is asked
         "login_timeout": LOGIN_TIMEOUT_S,
-        "keepalive_interval": interval,
+        "keepalive_interval": endpoint.alive_interval_s or KEEPALIVE_S,
         "keepalive_count_max": endpoint.alive_count,
         "family": {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(endpoint.address_family, socket.AF_UNSPEC),
         "local_addr": (endpoint.bind_address, 0) if endpoint.bind_address else None,
+        "public_key_auth": "publickey" not in endpoint.refused_authentications,
+        "password_auth": "password" not in endpoint.refused_authentications,
+        "kbdint_auth": "keyboard-interactive" not in endpoint.refused_authentications,
     }
     if endpoint.proxy_command and not endpoint.jumps:
-        options["proxy_command"] = ["/bin/sh", "-c", f"exec {endpoint.proxy_command}"]
+        shell = ["cmd", "/c"] if os.name == "nt" else ["/bin/sh", "-c"]
+        options["proxy_command"] = [
+            *shell,
+            endpoint.proxy_command if os.name == "nt" else f"exec {endpoint.proxy_command}",
+        ]
     if endpoint.preferred_authentications:
         options["preferred_auth"] = endpoint.preferred_authentications
+    size, seconds = endpoint.rekey
+    options |= {"rekey_bytes": size} if size else {}
+    options |= {"rekey_seconds": seconds} if seconds else {}
     return options | _algorithms(endpoint, known)
+
+
+def _is_trusted_localhost(endpoint: Endpoint) -> bool:
+    """NoHostAuthenticationForLocalhost, and it is this very machine."""
+    if not endpoint.trusts_localhost or endpoint.jumps or endpoint.proxy_command:
+        return False
+    try:
+        return ipaddress.ip_address(endpoint.host).is_loopback
+    except ValueError:
+        return endpoint.host == "localhost"
 
 
 def _algorithms(endpoint: Endpoint, known: KnownHosts) -> dict[str, list[str]]:
@@ -315,6 +428,7 @@ def _algorithms(endpoint: Endpoint, known: KnownHosts) -> dict[str, list[str]]:
         "kexalgorithms": ("kex_algs", get_kex_algs()),
         "ciphers": ("encryption_algs", get_encryption_algs()),
         "macs": ("mac_algs", get_mac_algs()),
+        "pubkeyacceptedalgorithms": ("signature_algs", get_public_key_algs()),
     }
     chosen: dict[str, list[str]] = {}
     for option, (argument, available) in here.items():
@@ -328,43 +442,8 @@ def _algorithms(endpoint: Endpoint, known: KnownHosts) -> dict[str, list[str]]:
             "rsa-sha2-512",
             "rsa-sha2-256",
         ]
-    chosen["server_host_key_algs"] = known.preferred_first(chosen["server_host_key_algs"])
+    chosen["server_host_key_algs"] = known.usable(chosen["server_host_key_algs"])
     return chosen
-
-
-def _client_keys(endpoint: Endpoint) -> list[Any]:
-    """The keys that need no passphrase; those of the agent are asyncssh's own business, the locked ones come later."""
-    keys: list[Any] = []
-    for path in endpoint.identity_files:
-        with contextlib.suppress(asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError, ValueError):
-            keys.append(asyncssh.read_private_key(path))
-    return keys
-
-
-def _public_keys(endpoint: Endpoint) -> list[asyncssh.SSHKey]:
-    """The public halves of the identity files: with IdentitiesOnly the agent may offer these and no others."""
-    keys: list[asyncssh.SSHKey] = []
-    for path in endpoint.identity_files:
-        for file in (path, path.with_name(f"{path.name}.pub")):
-            with contextlib.suppress(asyncssh.KeyImportError, OSError, ValueError):
-                keys.append(asyncssh.read_public_key(file))
-                break
-    return keys
-
-
-def locked_keys(endpoint: Endpoint) -> list[Path]:
-    """The identity files that are keys with a passphrase."""
-    return [path for path in endpoint.identity_files if _is_locked(path)]
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        asyncssh.read_private_key(path)
-    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as exc:
-        return isinstance(exc, asyncssh.KeyEncryptionError) or "passphrase" in str(exc).lower()
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -373,16 +452,20 @@ def _is_locked(path: Path) -> bool:
 class _HostKeyRefused(Exception):  # noqa: N818 - an intermediate step, never seen outside
     """asyncssh did not accept the host key; the caller finds out why."""
 
+    def __init__(self, reason: str, key: asyncssh.SSHKey | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.key = key
+
 
 @contextlib.contextmanager
-def _translated(endpoint: Endpoint) -> Iterator[None]:
-    where = endpoint.describe()
+def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Patient) -> Iterator[None]:
+    where, endpoint = step.where, step.endpoint
     try:
         yield
-    except asyncssh.HostKeyNotVerifiable as exc:
-        raise _HostKeyRefused(one_line(str(exc))) from exc
     except asyncssh.PermissionDenied as exc:
-        raise AuthenticationFailedError(f"{where} accepted none of the keys or answers", _key_hint(endpoint)) from exc
+        hint = _key_hint(found, unlocker, patient)
+        raise AuthenticationFailedError(f"{where} accepted none of the keys or answers", hint) from exc
     except asyncssh.ProtocolError as exc:
         if "authentication failures" in str(exc):
             hint = "the server stopped after too many keys: name the right one with -i and -o IdentitiesOnly=yes"
@@ -391,13 +474,27 @@ def _translated(endpoint: Endpoint) -> Iterator[None]:
     except (TimeoutError, asyncssh.ConnectionLost) as exc:
         if isinstance(exc, TimeoutError) or "timeout" in str(exc).lower():
             raise ConnectTimedOutError(f"{where} did not answer in time") from exc
+        if endpoint.proxy_command and not endpoint.jumps:
+            raise SSHError(
+                f"the ProxyCommand for {where} ended before the connection stood: {endpoint.proxy_command}",
+                "run that command by itself: it must print a line that begins with SSH-2.0",
+            ) from exc
         raise SSHError(f"{where} closed the connection before it stood: {one_line(str(exc))}") from exc
+    except asyncssh.ChannelOpenError as exc:
+        raise SSHError(
+            f"{step.via} cannot reach {where}: {one_line(exc.reason)}",
+            f"check that {endpoint.host} is up, and that {step.via} may forward to its port {endpoint.port}",
+        ) from exc
     except socket.gaierror as exc:
-        raise HostNotFoundError(f"{endpoint.host} has no address: {one_line(str(exc.strerror or exc))}") from exc
+        raise HostNotFoundError(f"{_its_host(step)} has no address: {one_line(str(exc.strerror or exc))}") from exc
     except asyncssh.Error as exc:
         raise SSHError(f"cannot connect to {where}: {one_line(str(exc))}") from exc
     except OSError as exc:
         raise SSHError(f"cannot connect to {where}: {_os_words(exc)}") from exc
+
+
+def _its_host(step: _Step) -> str:
+    return step.endpoint.host if step.where == step.endpoint.describe() else f"the jump host {step.endpoint.host}"
 
 
 def _os_words(exc: OSError) -> str:
@@ -408,8 +505,15 @@ def _os_words(exc: OSError) -> str:
     return one_line(exc.strerror or os.strerror(exc.errno or 0) if exc.errno else str(exc))
 
 
-def _key_hint(endpoint: Endpoint) -> str | None:
-    locked = locked_keys(endpoint)
-    if not locked:
-        return None
-    return f"{locked[0]} has a passphrase: add it to the agent with `ssh-add {locked[0]}`, or run on a terminal"
+def _key_hint(found: Identities, unlocker: Unlocker, patient: _Patient) -> str | None:
+    """What most likely was missing, of what was seen on the way."""
+    if unlocker.in_vain:
+        path = unlocker.in_vain[0]
+        return f"{path} has a passphrase: add it to the agent with `ssh-add {path}`, or run on a terminal"
+    if found.exposed:
+        return f"{found.exposed[0]} was not used since others can read it: `chmod 600 {found.exposed[0]}`"
+    if patient.unanswered:
+        return "the server asks for a password or a code: run on a terminal, or set up a key that it accepts"
+    if found.agent_trouble:
+        return f"{found.agent_trouble}; start it and add the key with ssh-add, or name a key file with -i"
+    return None

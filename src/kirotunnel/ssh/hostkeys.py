@@ -6,6 +6,7 @@ asyncssh raises one and the same error for unknown, changed and revoked keys, so
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import asyncssh
 
+from kirotunnel.errors import HostKeyUnknownError
 from kirotunnel.ssh.config import Endpoint
 
 
@@ -33,10 +35,21 @@ class KnownHosts:
     """The entries of an endpoint's known_hosts files that are about it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        files = (*endpoint.known_hosts_files, *endpoint.global_known_hosts_files)
-        self._known = load(files)
-        port = None if endpoint.port == 22 or endpoint.host_key_alias else endpoint.port
-        self.match: tuple[Any, ...] = self._known.match(endpoint.key_name, "", port)
+        known = load((*endpoint.known_hosts_files, *endpoint.global_known_hosts_files))
+        self.name = name_of(endpoint)
+        """The name under which known_hosts has it: `[host]:port` where the port is another than 22."""
+        trusted, authorities, revoked, *rest = (list(found) for found in known.match(self.name, "", None))
+        self._of_this_name = list(trusted)
+        if self.name != endpoint.key_name:
+            # What is known of the name without the port is trusted as well, where nothing else is known of this port.
+            # It never makes another key a changed one: that is another server (sshconnect.c, check_host_key).
+            types = {key.algorithm for key in trusted}
+            bare_trusted, bare_authorities, bare_revoked, *_ = known.match(endpoint.key_name, "", None)
+            trusted += [key for key in bare_trusted if key.algorithm not in types]
+            authorities += bare_authorities
+            revoked += bare_revoked
+        revoked += _revoked_keys(endpoint)
+        self.match: tuple[Any, ...] = (trusted, authorities, revoked, *rest)
 
     def standing(self, key: asyncssh.SSHKey) -> Standing:
         """How that key stands. Another key type of the same host does not make it a changed one (as in OpenSSH)."""
@@ -45,20 +58,51 @@ class KnownHosts:
             return Standing.REVOKED
         if key in trusted:
             return Standing.KNOWN
-        same_type = any(other.algorithm == key.algorithm for other in trusted)
+        same_type = any(other.algorithm == key.algorithm for other in self._of_this_name)
         return Standing.CHANGED if same_type else Standing.UNKNOWN
 
-    def preferred_first(self, algorithms: Iterable[str]) -> list[str]:
-        """Host key algorithms with those of known keys in front, so that the server shows a key that can be checked."""
+    def usable(self, algorithms: Iterable[str]) -> list[str]:
+        """Host key algorithms, those of known keys first, so that the server shows a key that can be checked.
+
+        Certificates are asked for only where an authority is known that could have signed one.
+        """
         trusted, authorities, *_ = self.match
         known = {name.decode() for key in trusted for name in key.sig_algorithms}
-        certificates = bool(authorities)
 
         def rank(name: str) -> int:
-            is_certificate = "-cert-v01" in name
-            return 0 if (is_certificate and certificates) or (name in known and not is_certificate) else 1
+            return 0 if "-cert-v01" in name or name in known else 1
 
-        return sorted(algorithms, key=rank)
+        return sorted((name for name in algorithms if authorities or "-cert-v01" not in name), key=rank)
+
+
+def name_of(endpoint: Endpoint) -> str:
+    """The endpoint's name in known_hosts."""
+    standard = endpoint.port == 22 or endpoint.host_key_alias
+    return endpoint.key_name if standard else f"[{endpoint.key_name}]:{endpoint.port}"
+
+
+def _revoked_keys(endpoint: Endpoint) -> list[asyncssh.SSHKey]:
+    """The keys of the file RevokedHostKeys. Raises HostKeyUnknownError where it cannot be told which they are."""
+    file = endpoint.revoked_host_keys
+    if file is None:
+        return []
+    hint = "RevokedHostKeys must name a list of public keys, one a line, that you can read; or leave it out"
+    where = endpoint.describe()
+    try:
+        data = file.read_bytes()
+    except OSError as exc:
+        raise HostKeyUnknownError(
+            f"the host key of {where} cannot be checked against {file}: {exc.strerror}", hint
+        ) from exc
+    if data.startswith(b"SSHKRL\n\0"):
+        raise HostKeyUnknownError(
+            f"the host key of {where} cannot be checked against {file}: it is a binary list", hint
+        )
+    keys: list[asyncssh.SSHKey] = []
+    for line in data.decode("utf-8", "replace").splitlines():
+        with contextlib.suppress(asyncssh.KeyImportError, ValueError):
+            keys.append(asyncssh.import_public_key(line))
+    return keys
 
 
 def load(files: Iterable[Path]) -> asyncssh.SSHKnownHosts:
@@ -89,8 +133,7 @@ def remember(endpoint: Endpoint, key: asyncssh.SSHKey) -> Path | None:
     file = next(iter(endpoint.known_hosts_files), None)
     if file is None or str(file) == os.devnull:
         return None
-    standard = endpoint.port == 22 or endpoint.host_key_alias
-    name = endpoint.key_name if standard else f"[{endpoint.key_name}]:{endpoint.port}"
+    name = name_of(endpoint)
     line = f"{_hashed(name) if endpoint.hash_known_hosts else name} {key.export_public_key().decode().strip()}\n"
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

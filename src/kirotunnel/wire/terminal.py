@@ -14,7 +14,7 @@ SPINNER_GLYPHS: Final = frozenset("▰▱⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 _MAX_SEQUENCE: Final = 64
 """Characters: a longer escape sequence is none that we pass on, and is dropped as it comes."""
 # Colours, moves within a menu's few lines, erasing, and the cursor's visibility: what a prompt needs to be drawn.
-_HARMLESS_CSI: Final = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]?[0-9]?[ABCDG]|0?J|[0-2]?K|\?25[hl])")
+_HARMLESS_CSI: Final = re.compile(r"\x1b\[(?:[0-9;]*m|1?[0-9]?A|[0-9]?[0-9]?[BCDG]|0?J|[0-2]?K|\?25[hl])")
 # Controls, bidirectional overrides, and halves of characters, which JSON can name and no terminal can be sent.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _STRINGS: Final = frozenset("]PX^_")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kirotunnel.local.browser import BrowserNotFoundError, default_commands, parse_command, with_url
+from kirotunnel.errors import BrowserNotFoundError
+from kirotunnel.local.browser import default_commands, parse_command, with_url
 
 URL = "https://app.kiro.dev/signin?a=%s&b=1"
 

@@ -116,8 +116,11 @@ async def test_a_store_that_is_a_link_or_a_directory(store: SessionStore, tmp_pa
         await store.names()
 
 
-@given(st.text() | st.recursive(st.none() | st.text() | st.integers(), lambda v: st.dictionaries(
-    st.sampled_from(["version", "entries", "in", "value", "current", "remembered", "x"]), v)).map(json.dumps))  # fmt: skip
+_NAMES = st.sampled_from(["version", "entries", "in", "value", "current", "remembered", "x"])
+_VALUES = st.recursive(st.none() | st.text() | st.integers(), lambda value: st.dictionaries(_NAMES, value))
+
+
+@given(st.text() | _VALUES.map(json.dumps))
 def test_any_text_is_a_store_or_our_value_error(text: str) -> None:
     try:
         _Contents.load(text)
@@ -180,8 +183,11 @@ async def test_a_turn_is_one_processs_at_a_time_and_ends_with_it(
 
 async def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    script = f"import fcntl,os,time; fd=os.open({str(lock)!r},os.O_RDWR|os.O_CREAT); fcntl.flock(fd,2); print(1,flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    script = (
+        "import fcntl, os, sys, time; descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"
+        "fcntl.flock(descriptor, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     with pytest.raises(SessionStoreBusyError):
