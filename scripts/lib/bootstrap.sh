@@ -93,6 +93,24 @@ make_venv() {
   "$python" -m venv .venv
 }
 
+# node_packages FOLDER: its node_modules, exactly as its lock file says.
+node_packages() {
+  now=$(cksum <"$1/package-lock.json")
+  if [ -f "$1/node_modules/installed" ] && [ "$(cat "$1/node_modules/installed")" = "$now" ]; then
+    return 0
+  fi
+  if ! command -v npm >/dev/null; then
+    say "missing, and not installed without npm: $1"
+    return 0
+  fi
+  say "installing Node packages of $1"
+  quietly npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts || {
+    say "npm ci failed"
+    return 0
+  }
+  printf '%s\n' "$now" >"$1/node_modules/installed"
+}
+
 # python_packages [GROUP]: .venv with the package itself, editable, and a dependency group of pyproject.toml.
 python_packages() {
   make_venv

@@ -164,7 +164,7 @@ def test_a_person_pastes_at_a_terminal_unseen(make_box: MakeBox, sshd: Server) -
     url = str(person.match[1])  # type: ignore[index]
     person.expect("Paste the address here")
     person.sendline("nonsense")
-    person.expect("warning: that is no address")
+    person.expect("that is no address")
     person.expect("Paste the address here")
     person.sendline(final_address(url, "google"))
     person.expect(f"signed in as {PEOPLE['google']}")
@@ -176,7 +176,8 @@ def test_a_person_pastes_at_a_terminal_unseen(make_box: MakeBox, sshd: Server) -
 
 def test_the_time_runs_out_while_nobody_pastes(make_box: MakeBox, sshd: Server, start: Start) -> None:
     process = start(make_box(sshd), "--timeout", "3")
-    run = finish(process, 20)
+    process.wait(20)  # with its standard input still open
+    run = finish(process)
     assert (run.code, run.failure) == (9, "KT701")
 
 
@@ -184,7 +185,7 @@ def test_the_end_of_the_cli_ends_the_question(make_box: MakeBox, sshd: Server, s
     box = make_box(sshd)
     process = start(box)
     read_event(process, "browser_opened")
-    box.remote.run(["pkill", "-u", box.user, "-f", "kiro-cli login"])
+    box.remote.run(["pkill", "-u", box.user, "-f", "kiro_cli.py login"])
     assert process.wait(15) == 6
     assert wait_until(lambda: box.remote.leftovers() == [])
 

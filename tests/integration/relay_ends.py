@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from typing import Final
@@ -220,11 +220,12 @@ class Leg:
 
 def free_port() -> int:
     """A port that is free on both loopback addresses."""
-    with socket.socket(socket.AF_INET6) as six, socket.socket() as four:
-        six.bind(("::1", 0))
-        port: int = six.getsockname()[1]
-        four.bind(("127.0.0.1", port))
-        return port
+    while True:
+        with socket.socket(socket.AF_INET6) as six, socket.socket() as four, suppress(OSError):
+            six.bind(("::1", 0))
+            port: int = six.getsockname()[1]
+            four.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager

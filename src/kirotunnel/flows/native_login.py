@@ -221,15 +221,15 @@ class _SignIn:
 
     async def _place(self, route: ByAws) -> tuple[str, str]:
         """Start URL and region, asked for where they are not known."""
-        start_url = route.start_url or await self._ask("start URL", "--start-url", "https://example.awsapps.com/start")
-        region = route.region or await self._ask("region", "--region", "us-east-1")
+        start_url = route.start_url or await self._ask("Start URL", "--start-url", "https://example.awsapps.com/start")
+        region = route.region or await self._ask("Region", "--region", "us-east-1")
         check_region(region)
         if not self._environment.endpoints.allows(start_url):
             raise SettingsError(f"{one_line(start_url, 80)!r} is no start URL", "a start URL is an https address")
         return start_url, region
 
     async def _ask(self, what: str, option: str, example: str) -> str:
-        question = f"The {what} of your IAM Identity Center, such as {example}: "
+        question = f"Enter {what} of your IAM Identity Center, such as {example}: "
         answer = (await self._environment.prompts.answer(question) or "").strip()
         if not answer:
             raise SettingsError(f"--method idc needs the {what} of your IAM Identity Center", f"give it with {option}")

@@ -187,6 +187,8 @@ class _Login:
         match action:
             case m.Report(event):
                 self._conversation.event(event)
+                if isinstance(event, ev.BrowserOpened):
+                    self._ask_for_callback(event.leg)  # not before: the address to open stands above the question
             case m.Warn(text):
                 self._conversation.warn(text)
             case m.HoldPorts(busy):
@@ -203,7 +205,6 @@ class _Login:
                 await self._open_tunnel(action)
             case m.OpenBrowser(leg, url, authority):
                 self._conversation.url(url.reveal(), authority)
-                self._ask_for_callback(leg)
                 self._spawn(self._open_browser(leg, url))
             case m.CloseTunnel(leg):
                 await self._close_tunnel(leg)

@@ -308,6 +308,8 @@ async def _connect_one(
                         )
                     except asyncssh.HostKeyNotVerifiable as exc:
                         raise _HostKeyRefused(one_line(str(exc)), client.shown_key) from exc
+                    finally:
+                        patient.timer = None
             return SSHSession(connection, endpoint, client.lost)
 
         return await _with_host_key(step, known, found.pairs, patient, tell, attempt)
@@ -321,7 +323,7 @@ async def _with_host_key(
     tell: Callable[[str], None],
     attempt: Callable[[dict[str, Any], asyncssh.SSHKey | None], Awaitable[SSHSession]],
 ) -> SSHSession:
-    """Connect; where the host's key is not known, find out how it stands, and connect once more if it may be trusted."""
+    """Connect; where the host's key is not known, judge it, and connect once more if it may be trusted."""
     endpoint = step.endpoint
     options = _connect_options(endpoint, known, pairs)
     try:
@@ -398,11 +400,9 @@ def _connect_options(endpoint: Endpoint, known: KnownHosts, pairs: Sequence[asyn
         "kbdint_auth": "keyboard-interactive" not in endpoint.refused_authentications,
     }
     if endpoint.proxy_command and not endpoint.jumps:
-        shell = ["cmd", "/c"] if os.name == "nt" else ["/bin/sh", "-c"]
-        options["proxy_command"] = [
-            *shell,
-            endpoint.proxy_command if os.name == "nt" else f"exec {endpoint.proxy_command}",
-        ]
+        windows = os.name == "nt"
+        command = endpoint.proxy_command if windows else f"exec {endpoint.proxy_command}"
+        options["proxy_command"] = ["cmd", "/c", command] if windows else ["/bin/sh", "-c", command]
     if endpoint.preferred_authentications:
         options["preferred_auth"] = endpoint.preferred_authentications
     size, seconds = endpoint.rekey

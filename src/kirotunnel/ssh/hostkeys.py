@@ -38,7 +38,8 @@ class KnownHosts:
         known = load((*endpoint.known_hosts_files, *endpoint.global_known_hosts_files))
         self.name = name_of(endpoint)
         """The name under which known_hosts has it: `[host]:port` where the port is another than 22."""
-        trusted, authorities, revoked, *rest = (list(found) for found in known.match(self.name, "", None))
+        of_name: list[list[Any]] = [list(found) for found in known.match(self.name, "", None)]
+        trusted, authorities, revoked, *rest = of_name
         self._of_this_name = list(trusted)
         if self.name != endpoint.key_name:
             # What is known of the name without the port is trusted as well, where nothing else is known of this port.

@@ -1,4 +1,4 @@
-"""Turn the answer of `kiro-cli whoami -f json` into an account."""
+"""Turn the answer of `kiro-cli whoami -f json`, or of `kirotunnel whoami --json`, into an account."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
 from kirotunnel.events import Account, AccountType
 from kirotunnel.wire.terminal import one_line
@@ -32,6 +32,8 @@ def parse_whoami(output: str) -> Account | None:
     answer = next((value for value in _values(output) if "accountType" in value), None)
     if answer is None:
         return None
+    if answer.get("event") == "signed_in":
+        return _own(answer.get("account"))
     kind = answer.get("accountType")
     if not isinstance(kind, str) or kind not in _TYPES:
         return None
@@ -54,6 +56,22 @@ def _values(output: str) -> Iterator[dict[str, object]]:
             continue
         if isinstance(value, dict):
             yield value
+
+
+def _own(account: object) -> Account | None:
+    """The account of kirotunnel's own event."""
+    if not isinstance(account, dict):
+        return None
+    kind = next((known for known in get_args(AccountType) if known == account.get("type")), None)
+    if kind is None:
+        return None
+    return Account(
+        type=kind,
+        provider=_text(account, "provider"),
+        email=_text(account, "email"),
+        start_url=_text(account, "start_url"),
+        region=_text(account, "region"),
+    )
 
 
 def _text(answer: dict[str, object], key: str) -> str | None:
