@@ -11,7 +11,7 @@ import pytest
 
 from lab.own_network import enter_own_network
 
-pytest_plugins = ["lab.fixtures"]
+pytest_plugins = ["lab.fixtures", "canary"]
 
 # Whatever changes what kirotunnel, ssh, a browser or an HTTP client does. CI's own variables and PATH stay.
 _FOREIGN: Final = re.compile(
@@ -45,4 +45,5 @@ def scrubbed_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name, place in places.items():
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         monkeypatch.setenv(name, str(place))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")  # never the developer's own
     return home

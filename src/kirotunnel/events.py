@@ -216,6 +216,17 @@ class Port(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding(Event):
+    """Something that doctor found."""
+
+    code: str
+    severity: Literal["error", "warning", "info"]
+    title: str
+    detail: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
     """It did not work; the fields are those of the error."""
 

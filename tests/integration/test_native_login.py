@@ -235,7 +235,7 @@ async def test_start_url_and_region_are_remembered_but_never_mixed(world: World)
     await world.sign_in(method="idc", **IDC)
     result = await world.sign_in(method="idc", force=True)
     assert result.account.start_url == START_URL
-    with pytest.raises(SettingsError, match="region"):
+    with pytest.raises(SettingsError, match="needs the Region"):
         await world.sign_in(method="idc", start_url="https://other.awsapps.com/start")
 
 

@@ -347,8 +347,6 @@ async def test_login_as_a_process_with_a_browser_command(real_time_world: World,
     assert code == 0, err
     assert [event["event"] for event in events] == [
         "login_started", "browser_requested", "browser_opened", "callback_received", "signed_in", "result",
-    ] or [event["event"] for event in events] == [
-        "login_started", "browser_requested", "callback_received", "signed_in", "result",
     ]  # fmt: skip
     assert events[0]["flow"] == "callback"
     assert events[1]["redirect_port"] >= 1024

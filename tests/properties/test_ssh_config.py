@@ -12,10 +12,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ssh_config.test_corpus import as_dict
 
 from kirotunnel.errors import SSHConfigError
 from kirotunnel.ssh.config import SSHOptions, resolve_endpoint
+from ssh_config.test_corpus import as_dict
 
 NAMES = ("box", "web1", "web2", "box.example.com", "10.0.0.7", "Box")
 USERS = ("ada", "grace", "root")

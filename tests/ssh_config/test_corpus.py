@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ssh_config.cases import Case, lay_out, names, plain
 
 from kirotunnel.errors import SSHConfigError
 from kirotunnel.ssh.config import Endpoint, resolve_endpoint
+from ssh_config.cases import Case, lay_out, names, plain
 
 # What the reader without OpenSSH gives otherwise, by case and field. Each is said in a warning with these words.
 DIFFERENCES: dict[str, dict[str, str]] = {

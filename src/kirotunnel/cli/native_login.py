@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -66,15 +68,21 @@ def sign_in_environment(chosen: dict[str, Any], conversation: Conversation) -> S
     """The real world, as the options say."""
     from kirotunnel.cli.login import make_environment
     from kirotunnel.flows.sign_in_environment import SignInEnvironment
+    from kirotunnel.local.browser import PrintedOnly
     from kirotunnel.wire.redirect import TrustedHost
 
     world = make_environment(chosen, conversation)
-    return SignInEnvironment.real(
+    environment = SignInEnvironment.real(
         conversation=conversation,
         prompts=world.terminal,
         browser=world.browser,
         trusted=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
     )
+    named = chosen["browser"] or os.environ.get("BROWSER")
+    if environment.remote is not None and environment.remote.kind != "wsl" and not named:
+        # A browser of this machine, drawn through SSH perhaps, is not the one that the person sits at.
+        return replace(environment, browser=PrintedOnly())
+    return environment
 
 
 async def _plan(options: SignInOptions, environment: SignInEnvironment) -> str:

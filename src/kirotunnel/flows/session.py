@@ -217,7 +217,8 @@ class Sessions:
         return LogoutResult(account=session.account, revoked=revoked, why_not=why_not, remaining=remaining)
 
     async def _revoke(self, session: Session) -> tuple[bool, str]:
-        async with HttpClient(self._environment.patience) as http:
+        # The session is gone here already: a network that does not work is not waited for as long as elsewhere.
+        async with HttpClient(replace(self._environment.patience, attempts=2)) as http:
             revoke = _revocation(session, http, self._environment)
             if isinstance(revoke, str):
                 return False, revoke

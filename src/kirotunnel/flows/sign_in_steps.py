@@ -169,12 +169,10 @@ class SignInSteps:
         opening = asyncio.ensure_future(self._show(leg, url))
         try:
             yield
+            await opening  # a robot may be quicker than the command that starts it
         finally:
-            # A browser that is already starting goes on; only our watching it ends.
             opening.cancel()
             await asyncio.wait({opening})
-        if not opening.cancelled():
-            opening.result()
 
     async def _show(self, leg: int, url: Secret[str]) -> None:
         self._conversation.url(url.reveal(), urlsplit(url.reveal()).netloc)

@@ -40,6 +40,8 @@ class Profile:
     """Programs by which the CLI opens a URL."""
     ports: tuple[int, ...]
     """Callback ports of the fixed list, in no particular order."""
+    data_directory: str
+    """Where the CLI keeps its sessions on Linux, below the home directory."""
     callback_paths: tuple[str, ...]
     """Exact paths of the callback where the redirect URI names only the origin."""
     authorize_hosts: tuple[str, ...]

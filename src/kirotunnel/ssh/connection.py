@@ -481,10 +481,15 @@ def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Pa
             ) from exc
         raise SSHError(f"{where} closed the connection before it stood: {one_line(str(exc))}") from exc
     except asyncssh.ChannelOpenError as exc:
-        raise SSHError(
-            f"{step.via} cannot reach {where}: {one_line(exc.reason)}",
-            f"check that {endpoint.host} is up, and that {step.via} may forward to its port {endpoint.port}",
-        ) from exc
+        if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+            reason, hint = (
+                "it forbids forwarding",
+                f"ask who runs {step.via} to allow TCP forwarding (AllowTcpForwarding)",
+            )
+        else:
+            reason = f"nothing answers there ({one_line(exc.reason)})"
+            hint = f"check that {endpoint.host} is up and takes SSH connections on port {endpoint.port}"
+        raise SSHError(f"{step.via} cannot reach {where}: {reason}", hint) from exc
     except socket.gaierror as exc:
         raise HostNotFoundError(f"{_its_host(step)} has no address: {one_line(str(exc.strerror or exc))}") from exc
     except asyncssh.Error as exc:

@@ -12,7 +12,7 @@ import contextlib
 import re
 import secrets
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import asyncssh
@@ -69,6 +69,13 @@ class ControlShell:
     async def look_for_listeners(self, *, cli: str, profile: Profile) -> list[ListeningPort] | None:
         """Start the shell for nothing but the question who listens there."""
         return read_listeners(await self._begin("listeners", cli=cli, profile=profile, prepare="never", lease_s=0))
+
+    async def examine(self, *, cli: str, profile: Profile, hosts: Sequence[str]) -> list[Record]:
+        """Start the shell and learn everything that may be wrong, in one round trip. Changes nothing there."""
+        questions = assignments(HOSTS=" ".join(hosts), DATA=profile.data_directory) + read_script("doctor.sh")
+        return await self._begin(
+            f"look_around\n{questions}\nexamine", cli=cli, profile=profile, prepare="never", lease_s=0
+        )
 
     async def _begin(self, first: str, *, cli: str, profile: Profile, prepare: Prepare, lease_s: int) -> list[Record]:
         self._process = await self._session.start("exec /bin/sh")

@@ -136,7 +136,10 @@ def _collect(endpoint: Endpoint, agent_keys: Sequence[asyncssh.SSHKeyPair], unlo
         if not endpoint.identities_only or data in allowed:
             of_agent.append(pair)
     plain = [*from_files, *of_agent] if endpoint.identities_named else [*of_agent, *from_files]
-    found.pairs = [*_certified(plain, certificates), *plain]
+    found.pairs = sorted([*_certified(plain, certificates), *plain], key=lambda pair: not pair.has_cert)
+    if found.pairs and found.pairs[-1].has_cert:
+        # asyncssh 2.24 tries an RSA certificate under its second name only while another key waits behind it.
+        found.pairs.append(copy.copy(found.pairs[-1]))
 
 
 def _pair_of(

@@ -122,4 +122,6 @@ def _is_address(text: str) -> bool:
 def _proc_address(text: str) -> str:
     # The kernel prints each 32-bit word in the machine's byte order: little-endian on all that kiro-cli is built for.
     words = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(struct.pack(f"<{len(words)}I", *words)))
+    address = ipaddress.ip_address(struct.pack(f"<{len(words)}I", *words))
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return f"::ffff:{mapped}" if mapped else str(address)  # Python writes it so from 3.13 on

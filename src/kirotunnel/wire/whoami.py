@@ -29,7 +29,7 @@ def parse_whoami(output: str) -> Account | None:
     Only the first JSON object with an account type counts: for IAM Identity Center the plain text of the profile
     follows it, even with `-f json` (seen in 2.21.0), and a log line with a brace may stand before it.
     """
-    answer = next((value for value in _values(output) if "accountType" in value), None)
+    answer = next((value for value in _values(output) if _is_answer(value)), None)
     if answer is None:
         return None
     if answer.get("event") == "signed_in":
@@ -56,6 +56,10 @@ def _values(output: str) -> Iterator[dict[str, object]]:
             continue
         if isinstance(value, dict):
             yield value
+
+
+def _is_answer(value: dict[str, object]) -> bool:
+    return "accountType" in value or value.get("event") == "signed_in"
 
 
 def _own(account: object) -> Account | None:

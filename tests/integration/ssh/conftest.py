@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from integration.ssh.people import Route
 from lab.keys import ClientKeys
 from lab.remote import RemoteMachine
@@ -58,10 +59,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 
 
 @pytest.fixture(scope="session")
-def other_machines(
-    tmp_path_factory: pytest.TempPathFactory, client_keys: ClientKeys, remote_machine: RemoteMachine
-) -> Iterator[list[RemoteMachine]]:
-    """Three more machines, each in namespaces of its own. All of them find each other through this one."""
+def other_machines(tmp_path_factory: pytest.TempPathFactory, client_keys: ClientKeys) -> Iterator[list[RemoteMachine]]:
+    """Three more machines, each in namespaces of its own."""
     require_laboratory()
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     with contextlib.ExitStack() as stack:
@@ -69,6 +68,4 @@ def other_machines(
             stack.enter_context(RemoteMachine(tmp_path_factory.mktemp(f"machine{number}"), keys=client_keys))
             for number in range(3)
         ]
-        for machine in [remote_machine, *machines]:
-            machine.run(f"ip route replace default via {machine.host_address}")
         yield machines

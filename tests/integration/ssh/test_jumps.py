@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from integration.ssh.conftest import MakeRoute
 from integration.ssh.people import Person, Route
-from lab.keys import PASSPHRASE, ClientKeys, generate, public_key
-from lab.remote import RemoteMachine
-from lab.servers import Server
-
 from kirotunnel.errors import (
     AuthenticationFailedError,
     ConnectTimedOutError,
@@ -25,6 +23,9 @@ from kirotunnel.errors import (
     SSHConfigError,
     SSHError,
 )
+from lab.keys import PASSPHRASE, ClientKeys, generate, public_key
+from lab.remote import RemoteMachine
+from lab.servers import Server
 
 
 @dataclass
@@ -51,6 +52,8 @@ def way(remote: RemoteMachine, other_machines: list[RemoteMachine], tmp_path: Pa
     machines = [*other_machines, remote]
     keys, servers = [], []
     for number, machine in enumerate(machines):
+        # They find each other through us. A link that was down has lost its route.
+        machine.run(f"ip route replace default via {machine.host_address}")
         key = generate(tmp_path / f"key{number}")
         accepted = f"/run/lab/only_{number}"
         machine.write(accepted, public_key(key) + "\n")
@@ -111,7 +114,9 @@ async def test_a_jump_host_that_does_not_answer_is_named_in_time(way: Way, route
 
 async def test_a_host_behind_a_jump_that_is_down_is_named_with_the_jump(way: Way, route: MakeRoute) -> None:
     found = way.config(route, inner={"ProxyJump": "hop1", "Port": "9"})
-    with pytest.raises(SSHError, match=r"the jump host dash@\S+ cannot reach bash@\S+: .*refused") as caught:
+    with pytest.raises(
+        SSHError, match=r"the jump host dash@\S+ cannot reach bash@\S+: nothing answers there"
+    ) as caught:
         await found.user_at("inner")
     assert caught.value.code == "KT301"
 
@@ -126,7 +131,7 @@ async def test_a_jump_host_that_forbids_forwarding_is_named(way: Way, route: Mak
     way.hops[0].stop()
     way.hops[0] = way.machines[0].sshd(extra=["AllowTcpForwarding no", "AuthorizedKeysFile /run/lab/only_0"])
     found = way.config(route, inner={"ProxyJump": "hop1"})
-    with pytest.raises(SSHError, match=r"the jump host dash@\S+ cannot reach bash@\S+: .*prohibited"):
+    with pytest.raises(SSHError, match=r"the jump host dash@\S+ cannot reach bash@\S+: it forbids forwarding"):
         await found.user_at("inner")
 
 
@@ -161,7 +166,7 @@ async def test_a_jump_host_without_an_address_is_named(way: Way, route: MakeRout
 
 async def test_jumps_that_lead_in_a_circle_are_shown(way: Way, route: MakeRoute) -> None:
     found = way.config(route, inner={"ProxyJump": "hop1"}, hop1={"ProxyJump": "hop2"}, hop2={"ProxyJump": "hop1"})
-    with pytest.raises(SSHConfigError, match="inner → hop1 → hop2 → hop1"):
+    with pytest.raises(SSHConfigError, match=r"\binner → hop1 → hop2 → hop1"):
         await found.user_at("inner")
 
 
@@ -211,11 +216,9 @@ async def test_a_proxy_command_that_says_nothing_is_given_up_in_time(sshd: Serve
 async def test_a_host_with_ipv6_alone(remote: RemoteMachine, route: MakeRoute) -> None:
     theirs, ours = "fd7a:6b69:726f::2", "fd7a:6b69:726f::1"
     remote.run(f"ip -6 addr add {theirs}/64 dev eth0 nodad")
-    import subprocess
-
     subprocess.run(f"ip -6 addr add {ours}/64 dev {remote.namespace.link} nodad".split(), check=True)
+    server = remote.sshd(extra=[f"ListenAddress [{theirs}]:2206"], port=2207)
     try:
-        server = remote.sshd(extra=[f"ListenAddress [{theirs}]:2206"], port=2207)
         known = Path(server.known_hosts_file)
         key = known.read_text().split(maxsplit=1)[1]
         known.write_text(f"[{theirs}]:2206 {key}")
@@ -226,6 +229,7 @@ async def test_a_host_with_ipv6_alone(remote: RemoteMachine, route: MakeRoute) -
         assert await found.user_at(theirs) == "bash"
         assert await found.user_at(f"ssh://dash@[{theirs}]:2206") == "dash"
     finally:
+        server.stop()
         subprocess.run(f"ip -6 addr del {ours}/64 dev {remote.namespace.link}".split(), check=True)
         remote.run(f"ip -6 addr del {theirs}/64 dev eth0")
 

@@ -23,7 +23,7 @@ def route(options: dict[str, Any], *, remote: bool = False, interactive: bool = 
     return choose_route(SignInOptions(**options), remote=remote, interactive=interactive, remembered=remembered)
 
 
-def aws(method: Any, device: bool, start_url: str | None, region: str | None) -> ByAws:  # noqa: FBT001
+def aws(method: Any, device: bool, start_url: str | None, region: str | None) -> ByAws:
     return ByAws(method=method, device=device, start_url=start_url, region=region)
 
 

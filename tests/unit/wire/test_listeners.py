@@ -86,7 +86,7 @@ def test_the_rows_of_proc_for_v6_in_the_kernels_byte_order() -> None:
     assert list(parse_proc(PROC6)) == [
         ListeningPort("::1", 631),
         ListeningPort("::", 8080),
-        ListeningPort("::ffff:7f00:1", 3128),
+        ListeningPort("::ffff:127.0.0.1", 3128),
         ListeningPort("2001:db8::1", 443),
     ]
 

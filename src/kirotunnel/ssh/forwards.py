@@ -1,0 +1,46 @@
+"""What a server forwards, found by trying: its configuration cannot be asked, and only a real channel tells."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+import asyncssh
+
+from kirotunnel.errors import ConnectionLostError
+from kirotunnel.ssh.connection import SSHSession
+from kirotunnel.wire.terminal import one_line
+
+UNUSED_PORT: Final = 1
+"""tcpmux (RFC 1078), which nobody runs: no login is disturbed by being asked for."""
+
+
+async def forwards_to_target(session: SSHSession) -> bool:
+    """Whether we may reach ports of its loopback. Raises ConnectionLostError."""
+    try:
+        _, writer = await session.connection.open_connection("127.0.0.1", UNUSED_PORT)
+    except asyncssh.ChannelOpenError as exc:
+        return bool(exc.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED)
+    except (asyncssh.Error, OSError) as exc:
+        raise _lost(session, exc) from exc
+    writer.close()
+    return True
+
+
+async def forwards_to_here(session: SSHSession) -> bool:
+    """Whether it listens for us, on a port that it chooses. Raises ConnectionLostError."""
+    try:
+        listener = await session.connection.create_server(_refuse, "127.0.0.1", 0)
+    except asyncssh.ChannelListenError:
+        return False
+    except (asyncssh.Error, OSError) as exc:
+        raise _lost(session, exc) from exc
+    listener.close()
+    return True
+
+
+def _refuse(host: str, port: int) -> NoReturn:
+    raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "nobody is here")
+
+
+def _lost(session: SSHSession, cause: BaseException) -> ConnectionLostError:
+    return ConnectionLostError(f"the connection to {session.endpoint.describe()} was lost: {one_line(str(cause))}")

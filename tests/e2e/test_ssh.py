@@ -1,0 +1,117 @@
+"""The command itself over SSH as people have it: prompts on a terminal, none without, and codes for what goes wrong."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from e2e.conftest import Box, MakeBox
+from e2e.harness import kirotunnel, robot
+from lab.keys import PASSPHRASE, ClientKeys, generate
+from lab.remote import RemoteMachine
+from lab.servers import Server
+from lab.users import PASSWORD
+
+
+def typed(box: Box, *more: str) -> pexpect.spawn:
+    arguments = [part for part in box.arguments(*robot("google"), *more) if part != "--json"]
+    return pexpect.spawn(sys.executable, ["-m", "kirotunnel", *arguments], encoding="utf-8", timeout=30)
+
+
+def rewrite(box: Box, server: Server, **options: str) -> None:
+    """The same box with other options."""
+    box.config.write_text(str(server.entry(box.alias, box.user, **options)))
+
+
+def test_a_passphrase_is_asked_once_on_a_terminal(make_box: MakeBox, sshd: Server, client_keys: ClientKeys) -> None:
+    box = make_box(sshd)
+    rewrite(box, sshd, IdentityFile=str(client_keys.encrypted))
+    person = typed(box)
+    person.expect(f"Passphrase for {client_keys.encrypted}")
+    person.sendline(PASSPHRASE)
+    person.expect("signed in as ada@example.com")
+    person.expect(pexpect.EOF)
+    assert "Passphrase" not in (person.before or "")
+    person.close()
+    assert person.exitstatus == 0
+
+
+def test_a_password_is_asked_on_a_terminal_and_not_shown(make_box: MakeBox, remote: RemoteMachine) -> None:
+    server = remote.sshd(extra=["PasswordAuthentication yes", "PubkeyAuthentication no"])
+    box = make_box(server)
+    person = typed(box)
+    person.expect(f"Password for bash@{server.host}")
+    person.sendline(PASSWORD)
+    person.expect("signed in as ada@example.com")
+    assert PASSWORD not in (person.before or "")
+    person.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize("key", ["encrypted", "stranger"])
+def test_without_a_terminal_nothing_is_asked(
+    make_box: MakeBox, sshd: Server, client_keys: ClientKeys, key: str
+) -> None:
+    box = make_box(sshd)
+    rewrite(box, sshd, IdentityFile=str(getattr(client_keys, key)))
+    began = time.monotonic()
+    run = kirotunnel(*box.arguments())
+    assert (run.code, run.failure) == (5, "KT304"), run.stderr
+    assert run.named("failed")[0]["hint"]
+    assert "Passphrase for" not in run.stderr
+    assert time.monotonic() - began < 15
+
+
+def test_a_login_through_a_jump_says_so(make_box: MakeBox, sshd: Server, dropbear: Server) -> None:
+    box = make_box(sshd)
+    bastion = dropbear.entry("bastion", "dash")
+    box.config.write_text(f"{bastion}\n{sshd.entry(box.alias, box.user, ProxyJump='bastion')}")
+    run = box.login("google")
+    assert run.code == 0, run.stderr
+    port = "" if dropbear.port == 22 else f":{dropbear.port}"
+    assert run.named("connecting")[0]["via"] == [f"dash@{dropbear.host}{port}"]
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "said"),
+    [
+        ("Host dev-box\n  ProxyJump a\nHost a\n  ProxyJump dev-box\n", "KT203", "dev-box → a → dev-box"),
+        ("Host dev-box\n  Include {here}\n", "KT203", "recursive"),
+        ("Host dev-box\n  HostName x.invalid\n  Port many\n", "KT203", "line 3"),
+        ("Host dev-box\n  HostName x.invalid\n", "KT202", "x.invalid"),
+        ("Host dev-box\n  HostName box.invalid\n  ProxyJump x.invalid\n", "KT202", "jump host x.invalid"),
+        ("Host dev-box\n  IdentityFile /keys/%z\n", "KT203", "%z"),
+        ("Host dev-box\n  IdentityFile ${{NO_SUCH_NAME}}/id\n", "KT203", "NO_SUCH_NAME"),
+    ],
+    ids=["jump-loop", "include-loop", "bad-port", "no-address", "jump-no-address", "bad-token", "no-variable"],
+)
+@pytest.mark.parametrize("openssh", [True, False], ids=["openssh", "fallback"])
+def test_a_config_that_leads_nowhere(tmp_path: Path, config: str, code: str, said: str, openssh: bool) -> None:
+    file = tmp_path / "config"
+    file.write_text(config.format(here=file))
+    env = {} if openssh else {"PATH": str(tmp_path)}
+    run = kirotunnel("login", "dev-box", "-F", str(file), "--json", env=env)
+    assert (run.code, run.failure) == (4, code), run.stderr
+    assert said in run.named("failed")[0]["message"]
+    assert run.named("failed")[0]["hint"]
+
+
+def test_what_is_not_followed_is_said(make_box: MakeBox, sshd: Server) -> None:
+    box = make_box(sshd)
+    rewrite(box, sshd, VerifyHostKeyDNS="yes")
+    run = box.login("google")
+    assert run.code == 0
+    assert "warning: verifyhostkeydns" in run.stderr
+
+
+def test_a_key_that_others_can_read_is_named(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:
+    key = generate(tmp_path / "open")
+    key.chmod(0o644)
+    box = make_box(sshd)
+    rewrite(box, sshd, IdentityFile=str(key))
+    run = kirotunnel(*box.arguments())
+    assert (run.code, run.failure) == (5, "KT304"), run.stderr
+    assert f"chmod 600 {key}" in run.named("failed")[0]["hint"]
