@@ -151,8 +151,101 @@ class TargetKindUnavailableError(TargetError):
 
     code = "KT204"
     title = "Target kind not available"
-    explanation = "EC2 instance IDs cannot be looked up by this version of kirotunnel."
-    default_hint = "give the instance's address or an alias of your SSH config instead"
+    explanation = (
+        "EC2 instances are looked up with AWS's own library, which comes with an extra of kirotunnel and is not "
+        "installed here."
+    )
+    default_hint = "install the extra: `pip install 'kirotunnel[aws]'` (or `pipx inject kirotunnel boto3`)"
+
+
+class InstanceNotFoundError(TargetError):
+    """AWS knows no such EC2 instance, where it was looked for."""
+
+    code = "KT205"
+    title = "EC2 instance not found"
+    explanation = (
+        "The account and the regions that were asked have no instance of that ID or tag. Instances are looked for with "
+        "the profile of AWS_PROFILE or --ec2-profile, in the regions of --ec2-region, else in that of AWS_REGION or of "
+        "the profile."
+    )
+    default_hint = "name the region with --ec2-region, and the account with --ec2-profile"
+
+
+class InstanceNotRunningError(TargetError):
+    """The EC2 instance is there and does not run."""
+
+    code = "KT206"
+    title = "EC2 instance is not running"
+    explanation = "The instance was found, but it is stopped, still starting, or on its way out. Only a running one answers."
+    default_hint = "start it with `aws ec2 start-instances --instance-ids INSTANCE`, and wait until it runs"
+
+
+class InstanceAmbiguousError(TargetError):
+    """Several EC2 instances fit."""
+
+    code = "KT207"
+    title = "Several EC2 instances match"
+    explanation = "More than one running instance has that tag. The message lists them; one must be chosen."
+    default_hint = "give the ID of the one that is meant, or a further --ec2-tag"
+
+
+class InstanceUnreachableError(TargetError):
+    """The EC2 instance has no address or service by which it could be reached."""
+
+    code = "KT208"
+    title = "No way to the EC2 instance"
+    explanation = (
+        "An instance is reached by its public address, by Session Manager (its SSM agent must be registered), or "
+        "through an EC2 Instance Connect Endpoint of its VPC. This one offers none of these, or not the one that "
+        "--ec2-connect asked for."
+    )
+    default_hint = "with a VPN to its network, `--ec2-connect direct` takes the private address"
+
+
+class AWSToolMissingError(TargetError):
+    """A program of AWS that the way to the instance needs is not installed."""
+
+    code = "KT209"
+    title = "A program of AWS is missing"
+    explanation = (
+        "Session Manager and Instance Connect Endpoints are spoken to by AWS's own programs: the AWS CLI, and for "
+        "Session Manager its plugin. They must be on PATH."
+    )
+    default_hint = "install what the message names, or choose another way with --ec2-connect"
+
+
+class AWSNotSetUpError(TargetError):
+    """AWS cannot be asked: no credentials, expired ones, no region."""
+
+    code = "KT210"
+    title = "AWS credentials missing or expired"
+    explanation = (
+        "EC2 is asked with the credentials that every AWS program finds: environment, profile, IAM Identity Center. "
+        "There are none here, or they have expired, or no region is set, or the profile does not exist."
+    )
+    default_hint = "`aws sts get-caller-identity` must work: sign in with `aws sso login` or `aws configure`"
+
+
+class AWSRefusedError(TargetError):
+    """The credentials do not allow what is needed."""
+
+    code = "KT211"
+    title = "AWS does not allow it"
+    explanation = (
+        "The credentials are valid, but their policies do not allow the action that the message names. Needed are "
+        "ec2:DescribeInstances, and ec2-instance-connect:SendSSHPublicKey where a one-time key is pushed; "
+        "ec2:DescribeImages, ssm:DescribeInstanceInformation and ec2:DescribeInstanceConnectEndpoints help."
+    )
+    default_hint = "ask for that permission, or use another profile with --ec2-profile"
+
+
+class AWSUnreachableError(TargetError):
+    """AWS did not answer."""
+
+    code = "KT212"
+    title = "AWS cannot be reached"
+    explanation = "No answer came from the AWS service that the message names: no network, a proxy, or a wrong region."
+    default_hint = "check the network, HTTPS_PROXY and the name of the region"
 
 
 # --- KT3xx: SSH ------------------------------------------------------------------------------------------------------
@@ -413,9 +506,11 @@ class LocalPortError(KirotunnelError):
     title = "Address already in use"
     explanation = (
         "The callback port is the remote CLI's choice and cannot be changed on this side: the sign-in service accepts "
-        "no other. That very port is in use on this machine, on 127.0.0.1 or on ::1; a browser may take either."
+        "no other. That very port is in use on this machine, on 127.0.0.1 or on ::1; a browser may take either. Ports "
+        "of the CLI's list that are busy here are held on the target, so that it takes another; so either none was "
+        "free at both ends, or the target has no means to hold one, or the port is one that no list names."
     )
-    default_hint = "end the process that holds the port, and run the command again"
+    default_hint = "end what holds the port (`kirotunnel ports` says what it is), or use --paste, which binds none"
 
 
 class PortNotPermittedError(LocalPortError):

@@ -20,6 +20,7 @@ MAY_REVEAL: Final = {
     "cli/token.py",
     "flows/login_machine.py",
     "flows/native_login.py",
+    "flows/pasted_callback.py",
     "flows/remote_login.py",
     "flows/sign_in_steps.py",
     "local/keyring_vault.py",

@@ -1,4 +1,4 @@
-"""The relay in a process of its own, as in a login: `python -m bench.relay_end CONFIG ALIAS REMOTE_PORT LOCAL_PORT STATE`.
+"""The relay in a process of its own, as in a login: `bench.relay_end CONFIG ALIAS REMOTE_PORT LOCAL_PORT STATE`.
 
 One line on stdin asks for a fresh leg; `ready` on stdout says that it listens. The next line closes it first.
 """

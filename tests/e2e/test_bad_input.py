@@ -180,7 +180,12 @@ def test_all_callback_ports_taken_there(make_box: MakeBox, sshd: Server) -> None
     try:
         assert held.stdout is not None
         assert held.stdout.readline() == b"held\n"
-        assert_failed(box.login("google"), 6, "KT402")
+        run = box.login("google")
+        assert (run.code, run.failure) == (6, "KT402"), run.stderr
+        message = run.named("failed")[0]["message"]
+        assert "All callback ports are in use" in message
+        assert all(f"{port}" in message for port in CALLBACK_PORTS)
+        assert message.count("on dev-box: python3 (pid ") == len(CALLBACK_PORTS)
     finally:
         held.kill()
         held.wait()
@@ -282,6 +287,17 @@ def test_the_time_runs_out_while_the_browser_stays_away(make_box: MakeBox, sshd:
     assert "never came back" in assert_failed(run, 9, "KT701")
 
 
+def test_the_time_runs_out_after_strays_and_they_are_counted(make_box: MakeBox, sshd: Server) -> None:
+    process = start(*make_box(sshd).arguments("--no-browser", "--timeout", "4"))
+    port = read_event(process, "tunnel_opened")["port"]
+    for target in ("/favicon.ico", "/oauth/callback?code=x&state=wrong", "/oauth/callback?code=y&state=wrong"):
+        with socket.create_connection(("127.0.0.1", port)) as visitor:
+            visitor.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            visitor.recv(1)
+    message = assert_failed(finish(process, 20), 9, "KT701")
+    assert "3 other requests were refused (2 with another state, 1 for another path)" in message
+
+
 def test_the_time_runs_out_while_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         run = kirotunnel("login", f"127.0.0.1:{server.getsockname()[1]}", "--json", "--timeout", "1")
@@ -332,7 +348,7 @@ def test_a_lost_connection_ends_the_login_on_both_sides(make_box: MakeBox, sshd:
     process = start(*box.arguments("--no-browser"))
     read_event(process, "browser_opened")
     sshd.drop_connections()
-    assert_failed(finish(process, 15), 5, "KT305")
+    assert "had not come back from sign-in page 1 yet" in assert_failed(finish(process, 15), 5, "KT305")
     assert wait_until(lambda: box.remote.leftovers() == []), box.remote.leftovers()
 
 

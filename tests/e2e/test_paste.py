@@ -190,9 +190,11 @@ def test_the_end_of_the_cli_ends_the_question(make_box: MakeBox, sshd: Server, s
     assert wait_until(lambda: box.remote.leftovers() == [])
 
 
-def test_paste_is_for_targets() -> None:
-    done = subprocess.run([sys.executable, "-m", "kirotunnel", "login", "--paste"], capture_output=True, text=True)
-    assert done.returncode == 2
+def test_paste_without_a_target_is_about_this_machines_own_sign_in() -> None:
+    command = [sys.executable, "-m", "kirotunnel", "login", "--paste", "--no-browser"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 6
+    assert "error[KT406]: the input ended before" in done.stderr
 
 
 def test_no_port_is_bound_even_for_a_moment(make_box: MakeBox, sshd: Server, start: Start) -> None:

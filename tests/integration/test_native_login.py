@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from integration.sign_in_world import Person, World, a_world
+from integration.sign_in_world import Notes, Person, World, a_world
 from kirotunnel import events as ev
 from kirotunnel.errors import (
     CallbackPortsBusyError,
@@ -20,6 +20,7 @@ from kirotunnel.errors import (
     FlowUnavailableError,
     LoginTimedOutError,
     OAuthError,
+    PromptUnansweredError,
     ServiceUnreachableError,
     SessionNotSavedError,
     SettingsError,
@@ -35,6 +36,7 @@ from kirotunnel.local.loopback import bind_loopback
 from kirotunnel.local.remote_session import Remoteness
 from kirotunnel.oauth.kiro_service import PORTS
 from kirotunnel.oauth.session import Method
+from kirotunnel.redaction import Secret
 from kirotunnel.sandbox import robot
 from kirotunnel.sandbox.behaviour import Behaviour
 from kirotunnel.sandbox.identity_provider import CLIENT_ID
@@ -412,3 +414,48 @@ async def test_nothing_that_is_said_has_a_secret_in_it(world: World, caplog: pyt
             secrets += parse_qs(urlsplit(url).query)["state"]
         said = world.notes.everything_but_urls() + caplog.text
         assert not [secret for secret in secrets if secret in said]
+
+
+class Clipboard:
+    """Somebody whose browser is elsewhere: what its address bar shows in the end is pasted, after two mistakes."""
+
+    def __init__(self, notes: Notes) -> None:
+        self.notes = notes
+        self.pasted = 0
+
+    async def secret(self, question: str) -> Secret[str] | None:
+        assert "not shown" in question
+        query = {name: value for name, (value,) in parse_qs(urlsplit(self.notes.urls[-1]).query).items()}
+        self.pasted += 1
+        if self.pasted == 1:
+            return Secret("https://app.kiro.dev/signin")
+        if self.pasted == 2:
+            return Secret(f"{query['redirect_uri']}?code=x&state=wrong")
+        return Secret(f"{query['redirect_uri']}?code=x&state={query['state']}")
+
+
+async def test_a_pasted_address_needs_no_listener_and_no_one_time_code(world: World) -> None:
+    world.remote = SSH
+    for sock in (held := bind_loopback(PORTS[-1])):
+        sock.listen()
+    clipboard = Clipboard(world.notes)
+    environment = replace(world.environment, paste=clipboard, browser=PrintedOnly())
+    # The code is made up, so it comes as far as the exchange, which refuses it.
+    with pytest.raises(TokenRequestError, match="code is unknown"):
+        await sign_in(SignInOptions(method="builder-id", timeout_s=15), environment)
+    for sock in held:
+        sock.close()
+    assert clipboard.pasted == 3
+    reasons = [event.reason for event in world.notes.events if isinstance(event, ev.RequestRefused)]
+    assert reasons == ["host", "state"]
+    assert world.notes.names[:2] == ["login_started", "browser_requested"]
+    assert world.notes.names[-1] == "callback_received"
+
+
+async def test_the_end_of_the_input_before_the_address(world: World) -> None:
+    class Nothing:
+        async def secret(self, question: str) -> Secret[str] | None:
+            return None
+
+    with pytest.raises(PromptUnansweredError):
+        await sign_in(SignInOptions(timeout_s=15), replace(world.environment, paste=Nothing(), browser=PrintedOnly()))

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import fill_from_settings, output_options, ssh_options
 
 
 @click.command("attach")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="The callback port that the login shows.")
 @click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
 @click.option(

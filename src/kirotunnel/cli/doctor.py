@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kirotunnel import events as ev
+from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.main import colored
 from kirotunnel.cli.options import output_options, ssh_options
 
@@ -21,7 +22,7 @@ _ORDER: Final = ("error", "warning", "info")
 
 
 @click.command("doctor")
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_target)
 @click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
 @ssh_options
 @output_options

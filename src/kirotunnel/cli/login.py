@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import browser_options, fill_from_settings, output_options, ssh_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 
 
 @click.command("login")
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_target)
 @click.option("--method", type=click.Choice(METHODS), help="How to sign in [default: chosen in the browser].")
 @click.option("--start-url", metavar="URL", help="Start URL of IAM Identity Center, for idc.")
 @click.option("--region", metavar="REGION", help="Region of IAM Identity Center, for idc.")
@@ -53,18 +54,19 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
 @ssh_options
+@ec2_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     """Sign the CLI on TARGET in, with the browser of this machine; without TARGET, sign in on this machine.
 
-    TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port].
+    TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port]; or the ID of
+    an EC2 instance, i-….
     """
+    target = target_name(ctx, target)
     if target is None:
         from kirotunnel.cli.native_login import run_native_login
 
-        if ctx.params["paste"]:
-            raise click.UsageError("--paste is for signing in on a TARGET", ctx)
         return run_native_login(ctx)
     chosen = ctx.params
     if chosen["issuer"] or chosen["client_id"] or chosen["scope"]:
@@ -77,7 +79,7 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
 
     async def flow() -> int:
         fill_from_settings(ctx, target)
-        options = login_options(chosen)
+        options = login_options(chosen | {"target": target})
         environment = make_environment(chosen, conversation)
         if chosen["dry_run"]:
             click.echo(await _plan(options), err=chosen["as_json"])
@@ -114,6 +116,7 @@ def login_options(chosen: dict[str, Any]) -> LoginOptions:
     return LoginOptions(
         target=chosen["target"],
         ssh=ssh_options_of(chosen),
+        ec2=ec2_options_of(chosen),
         cli=chosen["cli"],
         method=chosen["method"],
         flow=chosen["flow"],
@@ -149,19 +152,20 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
 async def _plan(options: LoginOptions) -> str:
     """What would be done, and what a person would type instead. Connects to nothing."""
     from kirotunnel.profiles.profile import load_profile
-    from kirotunnel.ssh.config import resolve_endpoint
-    from kirotunnel.targets.target import parse_target
+    from kirotunnel.targets.locate import locate
 
-    destination = parse_target(options.target).destination
-    endpoint = await resolve_endpoint(destination, options.ssh)
+    located = await locate(options.target, options.ssh, options.ec2)
+    endpoint = located.endpoint
     profile = load_profile("kiro-cli")
     port = profile.ports[0]
-    ssh = ["ssh", *options.ssh.arguments(), "-N", "-L", f"{port}:localhost:{port}", destination]
     lines = [
         f"target    {options.target}",
         f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
+        *(f"          {note}" for note in located.notes),
+        *(f"          {warning}" for warning in endpoint.warnings),
+        *(["          no key is at hand: a one-time key would be pushed"] if located.push_first else []),
         f"run       {options.cli} {shlex.join(profile.login)}, its browser opener brought here",
         f"forward   the port that it chooses, one of {', '.join(map(str, profile.ports))}; then a second page's",
-        f"by hand   {shlex.join(ssh)}",
+        f"by hand   {shlex.join(['ssh', *located.arguments, '-N', '-L', f'{port}:localhost:{port}', located.destination])}",
     ]
     return "\n".join(lines)

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "ports": ("kirotunnel.cli.ports", "Say who holds the callback ports of this machine, and what to do about it."),
     "demo": ("kirotunnel.cli.demo", "Show the whole remote login on this machine alone."),
     "explain": ("kirotunnel.cli.explain", "Say what a KT code means and what to do."),
+    "completion": ("kirotunnel.cli.completion", "Print the completion script of a shell."),
 }
 
 

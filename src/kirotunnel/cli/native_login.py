@@ -76,6 +76,7 @@ def sign_in_environment(chosen: dict[str, Any], conversation: Conversation) -> S
         conversation=conversation,
         prompts=world.terminal,
         browser=world.browser,
+        paste=world.paste,
         trusted=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
     )
     named = chosen["browser"] or os.environ.get("BROWSER")
@@ -91,7 +92,7 @@ async def _plan(options: SignInOptions, environment: SignInEnvironment) -> str:
 
     route = choose_route(
         options,
-        remote=environment.remote is not None,
+        remote=environment.remote is not None and environment.paste is None,
         interactive=environment.interactive,
         remembered=await environment.store.remembered(),
     )

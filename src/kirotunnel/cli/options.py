@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from kirotunnel.errors import SettingsError
 from kirotunnel.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from kirotunnel.targets.ec2 import EC2Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,14 +25,63 @@ def ssh_options(function: F) -> F:
         [
             click.option("-p", "ssh_port", type=click.IntRange(1, 65535), metavar="PORT", help="SSH port of the host."),
             click.option("-l", "ssh_user", metavar="USER", help="User to log in as."),
-            click.option("-i", "identity_files", multiple=True, metavar="FILE", help="Private key; repeatable."),
+            click.option(
+                "-i",
+                "identity_files",
+                multiple=True,
+                type=click.Path(),
+                metavar="FILE",
+                help="Private key; repeatable.",
+            ),
             click.option("-J", "jump", metavar="JUMP", help="Jump hosts, as for ssh."),
-            click.option("-F", "ssh_config", metavar="FILE", help="SSH config file."),
+            click.option("-F", "ssh_config", type=click.Path(), metavar="FILE", help="SSH config file."),
             click.option("-o", "ssh_options", multiple=True, metavar="KEY=VALUE", help="SSH option; repeatable."),
         ]
     ):
         function = option(function)
     return function
+
+
+def ec2_options(function: F) -> F:
+    """--ec2-connect, --ec2-tag, --ec2-region, --ec2-profile."""
+    for option in reversed(
+        [
+            click.option(
+                "--ec2-connect",
+                type=click.Choice(("auto", "direct", "ssm", "eice")),
+                default="auto",
+                show_default=True,
+                help="For an i-… TARGET: its address, Session Manager, or an Instance Connect Endpoint.",
+            ),
+            click.option(
+                "--ec2-tag", multiple=True, metavar="KEY=VALUE", help="The EC2 instance with this tag; repeatable."
+            ),
+            click.option("--ec2-region", multiple=True, metavar="REGION", help="Where to look for it; repeatable."),
+            click.option("--ec2-profile", metavar="NAME", help="AWS profile to ask with [default: $AWS_PROFILE]."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def target_name(ctx: click.Context, target: str | None) -> str | None:
+    """TARGET, or what an instance that is given by its tags is called. Both at once are a mistake."""
+    tags = ctx.params["ec2_tag"]
+    if target is not None and tags:
+        raise click.UsageError("give TARGET or --ec2-tag, not both", ctx)
+    return f"ec2:{','.join(tags)}" if tags else target
+
+
+def ec2_options_of(chosen: dict[str, Any]) -> EC2Options:
+    """The EC2 options among a command's parameters."""
+    from kirotunnel.targets.ec2 import EC2Options, parse_tag
+
+    return EC2Options(
+        connect=chosen["ec2_connect"],
+        tags=tuple(parse_tag(text) for text in chosen["ec2_tag"]),
+        regions=tuple(chosen["ec2_region"]),
+        profile=chosen["ec2_profile"],
+    )
 
 
 def output_options(function: F) -> F:

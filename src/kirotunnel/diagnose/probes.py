@@ -26,7 +26,7 @@ from kirotunnel.ssh.connection import SSHSession, connect
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target
 from kirotunnel.ssh.prompts import Prompts
-from kirotunnel.targets.target import parse_target
+from kirotunnel.targets.locate import locate
 from kirotunnel.wire.examined import Examined, read_examined
 from kirotunnel.wire.terminal import one_line
 
@@ -96,22 +96,27 @@ async def probe_there(
     target: str, ssh: SSHOptions, *, cli: str, profile: Profile, prompts: Prompts, tell: Callable[[str], None]
 ) -> ThereFacts:
     """Connect, and look at the target. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
-    endpoint = await resolve_endpoint(parse_target(target).destination, ssh)
+    endpoint = (await locate(target, ssh)).endpoint
     async with connect(endpoint, prompts, tell) as session:
-        shell = ControlShell(session, on_url=lambda _: None)
-        try:
-            forwards, (examined, ahead) = await asyncio.gather(
-                _try_forwards(session), _examine(shell, cli=cli, profile=profile)
-            )
-        finally:
-            await shell.finish(cli_ended=True)
-        return ThereFacts(
-            server=session.server,
-            user=endpoint.describe(),
-            forwards=forwards,
-            examined=examined,
-            clock_ahead_s=ahead,
+        return await look_there(session, cli=cli, profile=profile)
+
+
+async def look_there(session: SSHSession, *, cli: str, profile: Profile) -> ThereFacts:
+    """Everything there is to know of a target, in three round trips: the channel, the shell, and all questions."""
+    shell = ControlShell(session, on_url=lambda _: None)
+    try:
+        forwards, (examined, ahead) = await asyncio.gather(
+            _try_forwards(session), _examine(shell, cli=cli, profile=profile)
         )
+    finally:
+        shell.let_go()
+    return ThereFacts(
+        server=session.server,
+        user=session.endpoint.describe(),
+        forwards=forwards,
+        examined=examined,
+        clock_ahead_s=ahead,
+    )
 
 
 async def _examine(shell: ControlShell, *, cli: str, profile: Profile) -> tuple[Examined, float | None]:

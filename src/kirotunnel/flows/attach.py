@@ -30,6 +30,7 @@ from kirotunnel.profiles.profile import Profile, load_profile
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell
+from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.redirect import MIN_PORT, TrustedHost, UrlPolicy
@@ -44,6 +45,7 @@ class AttachOptions:
 
     target: str
     ssh: SSHOptions = field(default_factory=SSHOptions)
+    ec2: EC2Options = field(default_factory=EC2Options)
     cli: str = "kiro-cli"
     port: int | None = None
     """The callback port that the login shows; None to look for it."""
@@ -63,7 +65,7 @@ async def attach(options: AttachOptions, environment: Environment) -> AttachResu
     """Deliver the callback of a waiting login. Raises KirotunnelError; closes what it opened on any way out."""
     try:
         async with asyncio.timeout(options.timeout_s):
-            async with reach(options.target, options.ssh, environment) as session:
+            async with reach(options.target, options.ssh, environment, options.ec2) as session:
                 return await _attach(options, environment, session)
     except TimeoutError as exc:
         raise LoginTimedOutError(f"no callback for {options.target} came in time") from exc

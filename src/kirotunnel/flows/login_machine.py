@@ -25,6 +25,7 @@ Rules that hold in every order of events, and are tested as properties:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -140,6 +141,14 @@ class LegState(Enum):
     CLOSED = auto()
 
 
+_STRAYS: Final[dict[ev.RefusalReason, str]] = {
+    "path": "for another path",
+    "state": "with another state",
+    "host": "for another host name or port",
+    "method": "by another method",
+    "malformed": "that were no request of a browser",
+    "idle": "that asked nothing",
+}
 _NOTHING_BUSY: Final = PortFacts()
 _WITH_TUNNEL: Final = frozenset({LegState.OPENING, LegState.OPEN, LegState.CALLED})
 
@@ -173,7 +182,7 @@ class LoginMachine:
         self._answered: set[tr.PromptKind] = set()
         self._user_code: str | None = None
         self._device_shown = False
-        self._strays = 0
+        self._strays: Counter[ev.RefusalReason] = Counter()
         self._openings = 0
         self._holding = False
 
@@ -244,7 +253,7 @@ class LoginMachine:
             case BrowserStarted(leg, how):
                 return self._browser_started(self._legs.get(leg), how)
             case StrayRefused(leg, reason):
-                self._strays += 1
+                self._strays[reason] += 1
                 return [Report(ev.RequestRefused(leg=leg, reason=reason))]
             case CallbackArrived(leg, outcome):
                 return self._callback_arrived(self._legs.get(leg), outcome)
@@ -263,7 +272,9 @@ class LoginMachine:
                 return self._conclude()
             case Disconnected(reason):
                 return self._fail(
-                    ConnectionLostError(f"the connection to {self._plan.host} was lost: {one_line(reason)}")
+                    ConnectionLostError(
+                        f"the connection to {self._plan.host} was lost: {one_line(reason)}; {self._progress()}"
+                    )
                 )
             case DeadlinePassed():
                 return self._fail(self._timed_out())
@@ -595,8 +606,22 @@ class LoginMachine:
             return LoginTimedOutError(
                 f"the sign-in on {host} took too long: the callback came ({where}), but {cli} did not answer it"
             )
-        strays = f"; {self._strays} other requests were refused" if self._strays else ""
+        strays = f"; {self._strays.total()} other requests were refused ({self._refusals()})" if self._strays else ""
         return LoginTimedOutError(f"the sign-in on {host} took too long: the browser never came back ({where}){strays}")
+
+    def _refusals(self) -> str:
+        return ", ".join(f"{count} {_STRAYS[reason]}" for reason, count in self._strays.most_common())
+
+    def _progress(self) -> str:
+        """How far the login had come, for a person who wonders whether to do it again."""
+        leg = next(reversed(self._legs.values()), None)
+        if self._phase is Phase.CONFIRMING:
+            return f"{self._plan.cli} had ended, and was being asked who is signed in"
+        if leg is None:
+            return f"{self._plan.cli} had not asked for a browser yet"
+        if leg.state in {LegState.CALLED, LegState.CLOSING, LegState.CLOSED} and leg.url is not None:
+            return f"the callback of sign-in page {leg.number} had come already"
+        return f"the browser had not come back from sign-in page {leg.number} yet"
 
     def _fail(self, error: KirotunnelError) -> list[Action]:
         running = self._phase is Phase.RUNNING

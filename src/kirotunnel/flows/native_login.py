@@ -137,7 +137,8 @@ class _SignIn:
     def _route(self, options: SignInOptions, remembered: dict[str, str]) -> Route:
         return choose_route(
             options,
-            remote=self._environment.remote is not None,
+            # A pasted address comes from wherever the browser is, so there is no need for a one-time code.
+            remote=self._environment.remote is not None and self._environment.paste is None,
             interactive=self._environment.interactive,
             remembered=remembered,
         )

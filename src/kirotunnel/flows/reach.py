@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 from kirotunnel import events as ev
+from kirotunnel.errors import AuthenticationFailedError, HostNotFoundError
 from kirotunnel.flows.environment import Environment
-from kirotunnel.ssh.config import SSHOptions, resolve_endpoint
+from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession, connect
-from kirotunnel.targets.target import parse_target
+from kirotunnel.ssh.names import similar
+from kirotunnel.targets.ec2 import EC2Options
+from kirotunnel.targets.locate import locate
 
 
 @contextlib.asynccontextmanager
-async def reach(target: str, ssh: SSHOptions, environment: Environment) -> AsyncIterator[SSHSession]:
-    """Resolve and connect, and report both. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
+async def reach(
+    target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None = None
+) -> AsyncIterator[SSHSession]:
+    """Find and connect, and report both. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
     conversation = environment.conversation
-    endpoint = await resolve_endpoint(parse_target(target).destination, ssh)
+    located = await locate(target, ssh, ec2)
+    for note in located.notes:
+        conversation.tell(note)
+    endpoint = await located.push() if located.push and located.push_first else located.endpoint
     for warning in endpoint.warnings:
         conversation.warn(warning)
     via = tuple(hop.describe() for hop in endpoint.jumps) or (("ProxyCommand",) if endpoint.proxy_command else ())
     conversation.event(ev.Connecting(host=endpoint.host, port=endpoint.port, user=endpoint.user, via=via))
-    async with connect(endpoint, environment.prompts, conversation.tell) as session:
+    async with contextlib.AsyncExitStack() as stack:
+        connecting = partial(connect, prompts=environment.prompts, tell=conversation.tell)
+        try:
+            session = await stack.enter_async_context(connecting(endpoint))
+        except AuthenticationFailedError:
+            if located.push is None or located.push_first:
+                raise
+            conversation.tell(f"none of your keys is accepted: giving {endpoint.describe()} a one-time key")
+            session = await stack.enter_async_context(connecting(await located.push()))
+        except HostNotFoundError as exc:
+            near = await asyncio.to_thread(similar, endpoint.typed, ssh.config_file) if not endpoint.jumps else []
+            if near:
+                exc.hint = f"did you mean {' or '.join(near)}? {exc.hint}"
+            raise
         conversation.event(ev.Connected(host_key=session.host_key, server=session.server))
         yield session

@@ -24,6 +24,7 @@ from typing import Final, Self
 
 from kirotunnel import events as ev
 from kirotunnel.errors import (
+    CallbackPortError,
     ConnectionLostError,
     InternalError,
     KirotunnelError,
@@ -36,7 +37,7 @@ from kirotunnel.flows.environment import Environment, Paste
 from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method
 from kirotunnel.flows.reach import reach
-from kirotunnel.flows.steering import PortFacts, busy_there
+from kirotunnel.flows.steering import PortFacts, busy_there, port_table
 from kirotunnel.local.loopback import busy_on_loopback
 from kirotunnel.local.relay import Relay, Route
 from kirotunnel.profiles.profile import Profile, load_profile
@@ -46,6 +47,7 @@ from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
+from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
@@ -53,6 +55,8 @@ from kirotunnel.wire.terminal import SafeTerminal
 from kirotunnel.wire.transcript import Transcript
 
 DEFAULT_TIMEOUT_S: Final = 600.0
+EXPLAIN_S: Final = 5.0
+"""Seconds for the target to say who holds its ports, once the login has failed for want of one."""
 LEASE_SPARE_S: Final = 120
 """Seconds that the target waits beyond our own deadline before it cleans up by itself."""
 
@@ -63,6 +67,7 @@ class LoginOptions:
 
     target: str
     ssh: SSHOptions = field(default_factory=SSHOptions)
+    ec2: EC2Options = field(default_factory=EC2Options)
     cli: str = "kiro-cli"
     method: Method | None = None
     flow: Flow = "auto"
@@ -94,7 +99,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     try:
         async with asyncio.timeout_at(deadline) as timer:
             async with (
-                reach(options.target, options.ssh, environment) as session,
+                reach(options.target, options.ssh, environment, options.ec2) as session,
                 _Login(options, environment, session, profile) as run,
             ):
                 facts = await run.look_around()
@@ -220,7 +225,20 @@ class _Login:
             case m.Succeed(account, already):
                 self._result = LoginResult(target=self._options.target, account=account, already=already)
             case m.Fail(error):
-                raise error
+                raise await self._explained(error)
+
+    async def _explained(self, error: KirotunnelError) -> KirotunnelError:
+        """The error; where the CLI found no port, with who has them there."""
+        if not isinstance(error, CallbackPortError) or "\n" in error.message:
+            return error
+        listed = self._profile.ports
+        try:
+            async with asyncio.timeout(EXPLAIN_S):
+                there = PortFacts(there=busy_there(await self._shell.listeners(), listed))
+        except (KirotunnelError, TimeoutError):
+            return error
+        rows = port_table([port for port in listed if port in there.there], there, self._options.target)
+        return CallbackPortError("\n  ".join([f"{error.message}" + (":" if rows else ""), *rows]), error.hint)
 
     async def _hold(self, busy: Mapping[int, str]) -> None:
         held = await self._holds.take(busy)

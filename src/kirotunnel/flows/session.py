@@ -27,6 +27,9 @@ from kirotunnel.redaction import Secret
 SESSION: Final = "session "
 """How the names of sessions begin in the store; other things are kept there, too."""
 
+FINISH_S: Final = 5.0
+"""Seconds that a renewal under way has to finish after Ctrl-C: longer than any service takes that answers at all."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -148,9 +151,9 @@ class Sessions:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait({task})
-            if not task.cancelled():
-                task.exception()
+            await asyncio.wait({task}, timeout=FINISH_S)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             raise
 
     async def _renew_in_turn(self, session: Session) -> Session:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kirotunnel.flows.environment import Conversation, Silence
+from kirotunnel.flows.environment import Conversation, Paste, Silence
 from kirotunnel.local.browser import Browser, PrintedOnly
 from kirotunnel.local.remote_session import Remoteness, remoteness, session_facts
 from kirotunnel.local.session_store import SessionStore, Vault
@@ -32,6 +32,8 @@ class SignInEnvironment:
     browser: Browser = field(default_factory=PrintedOnly)
     remote: Remoteness | None = None
     """Why the browser is probably not on this machine; None where it is."""
+    paste: Paste | None = None
+    """Given: nothing is listened on here, and the callback is pasted."""
     patience: Patience = field(default_factory=Patience)
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -43,6 +45,7 @@ class SignInEnvironment:
         conversation: Conversation,
         prompts: Prompts | None = None,
         browser: Browser | None = None,
+        paste: Paste | None = None,
         trusted: tuple[TrustedHost, ...] = (),
     ) -> SignInEnvironment:
         """This machine and the real services, or those that the environment names. Raises SettingsError."""
@@ -53,6 +56,7 @@ class SignInEnvironment:
             prompts=prompts or Nobody(),
             interactive=prompts is not None,
             browser=browser or PrintedOnly(),
+            paste=paste,
             remote=remoteness(session_facts()),
         )
 

@@ -21,6 +21,7 @@ from kirotunnel.errors import (
     OAuthError,
     StateMismatchError,
 )
+from kirotunnel.flows.pasted_callback import PastedCallback
 from kirotunnel.flows.sign_in_environment import SignInEnvironment
 from kirotunnel.local.callback_server import Callback, CallbackServer
 from kirotunnel.local.pages import Page
@@ -38,7 +39,7 @@ class Leg:
     """One trip of the browser: the listener that waits for it, and the request that comes back."""
 
     number: int
-    server: CallbackServer
+    server: CallbackServer | PastedCallback
     request: AuthorizationRequest
     portal: str | None = None
     """Where the browser's last page is; None for a page of our own."""
@@ -79,9 +80,7 @@ class SignInSteps:
         """Listen for a leg on the first of these ports that is free. `redirect` has `{port}` for it."""
         self._count += 1
         number, state = self._count, new_state()
-        server = await CallbackServer.open(
-            ports, leg=number, paths=paths, state=state, host=self._host, on_refused=self._refused
-        )
+        server = await self._listen(ports, number, paths, state)
         request = AuthorizationRequest(
             redirect_uri=redirect.format(port=server.port),
             state=state,
@@ -92,6 +91,23 @@ class SignInSteps:
         self._leg = Leg(number, server, request, portal)
         return self._leg
 
+    async def _listen(
+        self, ports: Sequence[int], leg: int, paths: Iterable[str], state: Secret[str]
+    ) -> CallbackServer | PastedCallback:
+        if self._environment.paste is None:
+            return await CallbackServer.open(
+                ports, leg=leg, paths=paths, state=state, host=self._host, on_refused=self._refused
+            )
+        return PastedCallback(
+            ports[-1],
+            leg=leg,
+            paths=paths,
+            state=state,
+            paste=self._environment.paste,
+            conversation=self._conversation,
+            on_refused=self._refused,
+        )
+
     async def visit(self, leg: Leg, url: Secret[str]) -> Callback:
         """Send the person to the page, and wait for the browser to come back."""
         host = urlsplit(url.reveal()).netloc
@@ -99,7 +115,7 @@ class SignInSteps:
             self._conversation.event(ev.LoginStarted(flow="callback"))
         port = leg.server.port
         self._conversation.event(ev.BrowserRequested(leg=leg.number, authorize_host=host, redirect_port=port))
-        if self._environment.remote is not None:
+        if self._environment.remote is not None and self._environment.paste is None:
             await self._explain_port(port, self._environment.remote.words)
         self.waiting_for = "the browser did not come back from the sign-in page"
         async with self._showing(leg.number, url):
@@ -166,7 +182,8 @@ class SignInSteps:
     @contextlib.asynccontextmanager
     async def _showing(self, leg: int, url: Secret[str]) -> AsyncIterator[None]:
         """Print the page's address and open it, while what is in the `async with` waits for its effect."""
-        opening = asyncio.ensure_future(self._show(leg, url))
+        self._conversation.url(url.reveal(), urlsplit(url.reveal()).netloc)
+        opening = asyncio.ensure_future(self._start_browser(leg, url))
         try:
             yield
             await opening  # a robot may be quicker than the command that starts it
@@ -174,8 +191,7 @@ class SignInSteps:
             opening.cancel()
             await asyncio.wait({opening})
 
-    async def _show(self, leg: int, url: Secret[str]) -> None:
-        self._conversation.url(url.reveal(), urlsplit(url.reveal()).netloc)
+    async def _start_browser(self, leg: int, url: Secret[str]) -> None:
         how = await self._environment.browser.open(url.reveal())
         self._conversation.event(ev.BrowserOpened(leg=leg, how=how))
 

@@ -120,7 +120,8 @@ class PortInUseError(LocalPortError):
     def __init__(self, port: int, where: str, holders: list[PortHolder]) -> None:
         by = describe(holders)
         pids = " ".join(dict.fromkeys(str(holder.pid) for holder in holders if holder.pid))
-        hint = f"end {by} (`kill {pids}`), and run the command again" if pids else None
+        more = f"`kirotunnel ports {port}` says what it is"
+        hint = f"end {by} (`kill {pids}`), and run the command again; {more}" if pids else None
         super().__init__(f"local address {where} is already in use by {by}", hint)
         self.port = port
         self.holders = holders

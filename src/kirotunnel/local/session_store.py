@@ -169,26 +169,29 @@ class SessionStore:
     async def put(self, name: str, secret: Secret[str], *, make_current: bool = False) -> None:
         """Keep it. Raises SessionNotSavedError; then everything is as before."""
         self._prepare()
-        in_keyring = await self._put_in_keyring(name, secret)
-        async with self._changing():
-            contents = self._read()
-            contents.entries.pop(name, None)  # the newest is the last
-            contents.entries[name] = None if in_keyring else secret.reveal()
-            contents.current = name if make_current else contents.current
-            self._write(contents)
+        await self._keep(name, secret, anew=True, make_current=make_current)
 
     async def replace(self, name: str, secret: Secret[str]) -> bool:
         """Keep a new value under a name that is there still; whether it was. For what is renewed, not begun."""
         if name not in self._read().entries:
             return False
+        return await self._keep(name, secret, anew=False, make_current=False)
+
+    async def _keep(self, name: str, secret: Secret[str], *, anew: bool, make_current: bool) -> bool:
         in_keyring = await self._put_in_keyring(name, secret)
         async with self._changing():
             contents = self._read()
-            if name not in contents.entries:
-                return False  # signed out meanwhile: it stays so
-            contents.entries[name] = None if in_keyring else secret.reveal()
-            self._write(contents)
-        return True
+            was_in_keyring = contents.entries.get(name, "") is None
+            wanted = anew or name in contents.entries  # what was signed out meanwhile stays so
+            if wanted:
+                if anew:
+                    contents.entries.pop(name, None)  # the newest is the last
+                contents.entries[name] = None if in_keyring else secret.reveal()
+                contents.current = name if make_current else contents.current
+                self._write(contents)
+        if (in_keyring and not wanted) or (was_in_keyring and not in_keyring):
+            await self._take_out_of_keyring(name)
+        return wanted
 
     async def make_current(self, name: str) -> None:
         """The account that is meant when none is named."""
@@ -208,12 +211,8 @@ class SessionStore:
             was_in_keyring = contents.entries.pop(name) is None
             contents.current = None if contents.current == name else contents.current
             self._write(contents)
-        vault = await self._keyring() if was_in_keyring else None
-        if vault is not None:
-            try:
-                await _in_thread(lambda: vault.remove(name))
-            except VaultError as exc:
-                _log.debug("the keyring did not forget an entry: %s", exc)
+        if was_in_keyring:
+            await self._take_out_of_keyring(name)
         return True
 
     async def remember(self, **answers: str) -> None:
@@ -312,6 +311,15 @@ class SessionStore:
             _log.debug("the keyring is not used: %s", exc)
             return False
         return True
+
+    async def _take_out_of_keyring(self, name: str) -> None:
+        vault = await self._keyring()
+        if vault is None:
+            return
+        try:
+            await _in_thread(lambda: vault.remove(name))
+        except (VaultError, SessionStoreBusyError) as exc:
+            _log.debug("the keyring did not forget an entry: %s", exc)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

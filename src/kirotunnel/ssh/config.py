@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from kirotunnel.errors import SSHConfigError
+from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config_keywords import SECONDS
 from kirotunnel.ssh.config_text import expand_home, home
 from kirotunnel.wire.terminal import one_line
@@ -83,6 +84,8 @@ class Endpoint:
     port: int
     user: str
     identity_files: tuple[Path, ...] = ()
+    one_time_key: Secret[bytes] | None = None
+    """A private key that the host accepts for a moment; offered before all others."""
     certificate_files: tuple[Path, ...] = ()
     identities_only: bool = False
     identities_named: bool = True
@@ -116,6 +119,11 @@ class Endpoint:
     """New keys after so many bytes, and seconds; 0 for the library's own limits."""
     warnings: tuple[str, ...] = ()
     """What of the config could not be followed, as sentences."""
+
+    @property
+    def typed(self) -> str:
+        """The host's name as the person typed it, without user and port."""
+        return _split_destination(self.name)[1]
 
     @property
     def key_name(self) -> str:

@@ -5,6 +5,7 @@ What applies to a host is for `config_fallback` to say; completion wants the nam
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -88,12 +89,23 @@ def config_files(chosen: str | None) -> list[tuple[Path, bool]]:
 
 def read_files(chosen: str | None) -> list[Line]:
     """Every setting in the files that ssh would read. Raises SSHConfigError with the place."""
-    lines: list[Line] = []
+    return [line for line in _read_all(chosen) if line.keyword != "host"]
+
+
+def host_names(chosen: str | None) -> list[str]:
+    """The names that have a `Host` line of their own, without patterns; as far as the files can be read."""
+    names: dict[str, None] = {}
+    with contextlib.suppress(SSHConfigError):
+        for line in _read_all(chosen):
+            if line.keyword == "host":
+                names |= {word: None for word in line.words if not set(word) & set("*?!")}
+    return list(names)
+
+
+def _read_all(chosen: str | None) -> Iterator[Line]:
     for file, of_system in config_files(chosen):
-        if chosen is None and not file.is_file():
-            continue
-        lines += _read_file(file, (), of_system=of_system, depth=0, check=chosen is None and not of_system)
-    return lines
+        if chosen is not None or file.is_file():
+            yield from _read_file(file, (), of_system=of_system, depth=0, check=chosen is None and not of_system)
 
 
 def _read_file(file: Path, outer: tuple[Block, ...], *, of_system: bool, depth: int, check: bool) -> Iterator[Line]:
@@ -125,6 +137,7 @@ def _read_file(file: Path, outer: tuple[Block, ...], *, of_system: bool, depth: 
         keyword, rest = found
         if keyword == "host":
             current = Block(patterns=tuple(split_words(rest, place)))
+            yield Line(place, keyword, current.patterns)
             continue
         if keyword == "match":
             current = Block(criteria=tuple(_criteria(rest, place)))

@@ -76,6 +76,8 @@ class SSHSession:
         """Run a command on a channel of its own. Raises SessionRefusedError or ConnectionLostError."""
         for attempt in (1, 2):
             try:
+                # Right after the request is sent, which `create_process` does before it waits for the first time.
+                asyncio.get_running_loop().call_soon(self._acknowledge_at_once)
                 return await self.connection.create_process(command, encoding=None, **options)
             except asyncssh.ChannelOpenError as exc:
                 # Dropbear refuses a session opened right after another was closed, about every eighth time.
@@ -86,6 +88,17 @@ class SSHSession:
             except (asyncssh.Error, OSError) as exc:
                 raise self._gone(exc) from exc
         raise AssertionError("unreachable")
+
+    def _acknowledge_at_once(self) -> None:
+        """Spare the first session 40 ms, where the system can.
+
+        sshd turns Nagle's algorithm off with the first session only. Before that, its answer to our request for one
+        waits for the ACK of what it announced just before (its host keys), and our system delays that.
+        """
+        sock, option = self.connection.get_extra_info("socket"), getattr(socket, "TCP_QUICKACK", None)
+        if sock is not None and option is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
     async def dial(self, port: int) -> ChannelStream:
         """One connection to 127.0.0.1:port of the target, the literal address that kiro-cli binds.

@@ -127,6 +127,13 @@ class ControlShell:
             task.cancel()
         self._process.close()
 
+    def let_go(self) -> None:
+        """Leave a shell that has made nothing there: it ends by itself, and nobody waits for it."""
+        for task in self._tasks:
+            task.cancel()
+        if self._process is not None:
+            self._process.close()
+
     # --- requests ----------------------------------------------------------------------------------------------------
 
     @property

@@ -74,14 +74,17 @@ class PortHolds:
     async def _forward(
         self, session: SSHSession, ports: Collection[int], stack: contextlib.AsyncExitStack, method: str
     ) -> dict[int, str]:
+        asked = [session.connection.create_server(_refuse, "127.0.0.1", port) for port in ports]
         held = {}
-        for port in ports:
-            try:
-                listener = await session.connection.create_server(_refuse, "127.0.0.1", port)
-            except (asyncssh.ChannelListenError, asyncssh.Error, OSError):  # the first is no asyncssh.Error
-                continue
-            stack.push_async_callback(_close, listener)
-            held[port] = method
+        for port, answer in zip(ports, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            match answer:
+                case asyncssh.SSHListener():
+                    stack.push_async_callback(_close, answer)
+                    held[port] = method
+                case asyncssh.ChannelListenError() | asyncssh.Error() | OSError():
+                    pass  # refused, or the connection is gone, which is noticed elsewhere
+                case BaseException():
+                    raise answer
         return held
 
     # --- by a program on the target ----------------------------------------------------------------------------------

@@ -109,6 +109,22 @@ async def identities(endpoint: Endpoint, unlock: Unlock) -> AsyncIterator[Identi
         yield found
 
 
+async def any_at_hand(endpoint: Endpoint) -> bool:
+    """Whether there is any key to offer, be it locked."""
+
+    async def unlock(_: Path) -> asyncssh.SSHKey | None:
+        return None
+
+    async with identities(endpoint, unlock) as found:
+        return bool(found.pairs or found.locked)
+
+
+def one_time_key() -> tuple[bytes, str]:
+    """A new key: its private half in OpenSSH's format, and its public half as authorized_keys has it."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    return key.export_private_key(), key.export_public_key().decode().strip()
+
+
 async def _close(agent: asyncssh.SSHAgentClient) -> None:
     agent.close()
     with contextlib.suppress(OSError, TimeoutError):
@@ -137,6 +153,9 @@ def _collect(endpoint: Endpoint, agent_keys: Sequence[asyncssh.SSHKeyPair], unlo
             of_agent.append(pair)
     plain = [*from_files, *of_agent] if endpoint.identities_named else [*of_agent, *from_files]
     found.pairs = sorted([*_certified(plain, certificates), *plain], key=lambda pair: not pair.has_cert)
+    if endpoint.one_time_key is not None:
+        once = asyncssh.import_private_key(endpoint.one_time_key.reveal())
+        found.pairs[:0] = asyncssh.load_keypairs([once])
     if found.pairs and found.pairs[-1].has_cert:
         # asyncssh 2.24 tries an RSA certificate under its second name only while another key waits behind it.
         found.pairs.append(copy.copy(found.pairs[-1]))

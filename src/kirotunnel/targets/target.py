@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from kirotunnel.errors import TargetError, TargetKindUnavailableError
+from kirotunnel.errors import TargetError
 
-_INSTANCE: Final = re.compile(r"(?:[^@]+@)?i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_INSTANCE: Final = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 # OpenSSH refuses most shell metacharacters in names: ProxyCommand and Match exec see them (ssh.c, valid_hostname).
 _FORBIDDEN: Final = re.compile(r"[\s'`\"$\\;&<>|(){}\x00-\x1f\x7f]")
 _PORT_TAIL: Final = re.compile(r"(?P<host>[^:\[\]]+|\[[^\[\]]+\]):(?P<port>[0-9]+)")
@@ -24,15 +24,17 @@ class SSHTarget:
     """As typed; the name under which it is reported."""
     destination: str
     """What `ssh` gets: NAME, user@host, or ssh://user@host:port."""
+    instance: str | None = None
+    """The EC2 instance ID that the host's name is."""
+    user: str | None = None
+    """The user in front of the host."""
 
 
 def parse_target(text: str) -> SSHTarget:
     """Read `NAME`, `[user@]host[:port]`, `ssh://[user@]host[:port]` or `[user@][v6addr]:port`.
 
-    Raises TargetError for what is none of these, TargetKindUnavailableError for an EC2 instance ID.
+    Raises TargetError for what is none of these.
     """
-    if _INSTANCE.fullmatch(text):
-        raise TargetKindUnavailableError(f"{text} is an EC2 instance ID, which this version cannot look up")
     rest = text.removeprefix("ssh://")
     is_uri = rest != text
     if is_uri:
@@ -52,9 +54,9 @@ def parse_target(text: str) -> SSHTarget:
             raise TargetError(f"{text!r} has an address that cannot be read")
     elif ":" in host and (is_uri or not _is_v6(host)):
         raise TargetError(f"{text!r} has a port that cannot be read")
-    if port:
-        return SSHTarget(text, f"ssh://{user}{at}{host}:{port}")
-    return SSHTarget(text, f"{user}{at}{host.strip('[]')}")
+    destination = f"ssh://{user}{at}{host}:{port}" if port else f"{user}{at}{host.strip('[]')}"
+    instance = host if _INSTANCE.fullmatch(host) else None
+    return SSHTarget(text, destination, instance=instance, user=user or None)
 
 
 def _is_v6(text: str) -> bool:

@@ -150,9 +150,8 @@ async def test_a_host_key_of_a_jump_is_that_jumps_own(way: Way, route: MakeRoute
     with pytest.raises(HostKeyUnknownError, match=way.hops[1].host):
         await found.user_at("inner")
     wrong = tmp_path / "wrong"
-    wrong.write_text(
-        f"{way.hops[1].host} {public_key(way.keys[0])}\n[{way.hops[1].host}]:{way.hops[1].port} {public_key(way.keys[0])}\n"
-    )
+    host, port = way.hops[1].host, way.hops[1].port
+    wrong.write_text(f"{host},[{host}]:{port} {public_key(way.keys[0])}\n")
     found = way.config(route, inner={"ProxyJump": "hop1,hop2"}, hop2={"UserKnownHostsFile": str(wrong)})
     with pytest.raises(HostKeyChangedError, match=way.hops[1].host):
         await found.user_at("inner")
@@ -200,7 +199,7 @@ async def test_a_proxy_command(way: Way, route: MakeRoute) -> None:
 @pytest.mark.parametrize("command", ["exit 1", "/no/such/program %h", "echo this is not SSH"])
 async def test_a_proxy_command_that_fails_is_shown(sshd: Server, route: MakeRoute, command: str) -> None:
     found = route(sshd.entry("box", "bash", ProxyCommand=command))
-    with pytest.raises(SSHError, match="ProxyCommand|SSH protocol") as caught:
+    with pytest.raises(SSHError, match=r"ProxyCommand|SSH protocol") as caught:
         await found.user_at("box")
     assert caught.value.code == "KT301"
 

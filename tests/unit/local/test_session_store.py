@@ -247,6 +247,20 @@ async def test_a_keyring_that_does_not_take_it_leaves_it_to_the_file(tmp_path: P
     assert await store.get("x") == SECRET
 
 
+async def test_a_keyring_keeps_nothing_that_the_store_does_not_name(tmp_path: Path) -> None:
+    drawer = Drawer()
+    store = SessionStore(tmp_path, lambda: drawer)
+    await store.put("x", SECRET)
+
+    def too_long(name: str, secret: Secret[str]) -> None:
+        raise VaultError("TooLong")
+
+    drawer.put = too_long  # type: ignore[method-assign]
+    await store.replace("x", Secret("new and longer"))
+    assert drawer.things == {}
+    assert await store.get("x") == Secret("new and longer")
+
+
 async def test_a_keyring_that_is_locked_or_gone_is_said(tmp_path: Path) -> None:
     drawer = Drawer()
     await SessionStore(tmp_path, lambda: drawer).put("x", SECRET)
