@@ -176,7 +176,9 @@ class InstanceNotRunningError(TargetError):
 
     code = "KT206"
     title = "EC2 instance is not running"
-    explanation = "The instance was found, but it is stopped, still starting, or on its way out. Only a running one answers."
+    explanation = (
+        "The instance was found, but it is stopped, still starting, or on its way out. Only a running one answers."
+    )
     default_hint = "start it with `aws ec2 start-instances --instance-ids INSTANCE`, and wait until it runs"
 
 

@@ -24,7 +24,8 @@ AccountType = Literal["social", "builder-id", "idc", "external-idp", "api-key"]
 class Account:
     """Who is signed in, as far as the CLI says."""
 
-    type: AccountType
+    type: AccountType | None
+    """None where the CLI names a kind of account that is not known here."""
     provider: str | None = None
     email: str | None = None
     start_url: str | None = None
@@ -33,7 +34,7 @@ class Account:
     def describe(self) -> str:
         """One phrase for a person: `ada@example.com (Google)`."""
         kinds = {"builder-id": "AWS Builder ID", "idc": "IAM Identity Center", "external-idp": "organization"}
-        kind = self.provider or kinds.get(self.type) or ("API key" if self.type == "api-key" else self.type)
+        kind = self.provider or kinds.get(self.type or "") or self.type or "an account of an unknown kind"
         if self.type == "idc" and self.start_url:
             kind = f"{kind}, {self.start_url}"
         return f"{self.email} ({kind})" if self.email else kind

@@ -7,11 +7,18 @@ from typing import Any
 import click
 
 from kirotunnel.cli.completion import complete_target
-from kirotunnel.cli.options import fill_from_settings, output_options, ssh_options
+from kirotunnel.cli.options import (
+    ec2_options,
+    ec2_options_of,
+    fill_from_settings,
+    output_options,
+    ssh_options,
+    target_name,
+)
 
 
 @click.command("attach")
-@click.argument("target", shell_complete=complete_target)
+@click.argument("target", required=False, shell_complete=complete_target)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="The callback port that the login shows.")
 @click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
 @click.option(
@@ -29,14 +36,18 @@ from kirotunnel.cli.options import fill_from_settings, output_options, ssh_optio
     help="For the callback to come.",
 )
 @ssh_options
+@ec2_options
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, target: str, **_: Any) -> int:
+def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     """Help a login that waits already in another terminal on TARGET.
 
     Finds the port on which it waits for its callback, opens the tunnel, and ends it when the callback has arrived.
     """
     chosen = ctx.params
+    name = target_name(ctx, target)
+    if name is None:
+        raise click.UsageError("Missing argument 'TARGET'.", ctx)
     from kirotunnel.cli.login import ssh_options_of
     from kirotunnel.cli.running import make_conversation, run_flow
     from kirotunnel.flows.attach import AttachOptions, attach
@@ -45,15 +56,14 @@ def command(ctx: click.Context, /, target: str, **_: Any) -> int:
     from kirotunnel.ssh.prompts import Nobody
     from kirotunnel.wire.redirect import TrustedHost
 
-    conversation = make_conversation(
-        target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
-    )
+    conversation = make_conversation(name, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
 
     async def flow() -> int:
-        fill_from_settings(ctx, target)
+        fill_from_settings(ctx, name)
         options = AttachOptions(
-            target=target,
+            target=name,
             ssh=ssh_options_of(chosen),
+            ec2=ec2_options_of(chosen),
             cli=chosen["cli"],
             port=chosen["port"],
             trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
@@ -62,7 +72,7 @@ def command(ctx: click.Context, /, target: str, **_: Any) -> int:
         terminal = Terminal.detect()
         environment = Environment(conversation=conversation, prompts=terminal or Nobody(), terminal=terminal)
         await attach(options, environment)
-        conversation.tell(f"the callback was delivered to {target}; the other terminal says whether it is signed in")
+        conversation.tell(f"the callback was delivered to {name}; the other terminal says whether it is signed in")
         return 0
 
-    return run_flow(target, conversation, flow, verbose=chosen["verbose"])
+    return run_flow(name, conversation, flow, verbose=chosen["verbose"])

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kirotunnel.cli.completion import complete_target
-from kirotunnel.cli.options import browser_options, fill_from_settings, output_options, ssh_options
+from kirotunnel.cli.options import (
+    browser_options,
+    ec2_options,
+    ec2_options_of,
+    fill_from_settings,
+    output_options,
+    ssh_options,
+    target_name,
+)
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation, Environment
@@ -158,6 +166,7 @@ async def _plan(options: LoginOptions) -> str:
     endpoint = located.endpoint
     profile = load_profile("kiro-cli")
     port = profile.ports[0]
+    by_hand = ["ssh", *located.arguments, "-N", "-L", f"{port}:localhost:{port}", located.destination]
     lines = [
         f"target    {options.target}",
         f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
@@ -166,6 +175,6 @@ async def _plan(options: LoginOptions) -> str:
         *(["          no key is at hand: a one-time key would be pushed"] if located.push_first else []),
         f"run       {options.cli} {shlex.join(profile.login)}, its browser opener brought here",
         f"forward   the port that it chooses, one of {', '.join(map(str, profile.ports))}; then a second page's",
-        f"by hand   {shlex.join(['ssh', *located.arguments, '-N', '-L', f'{port}:localhost:{port}', located.destination])}",
+        f"by hand   {shlex.join(by_hand)}",
     ]
     return "\n".join(lines)

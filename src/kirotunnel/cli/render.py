@@ -46,7 +46,9 @@ class Screen:
             self._line(text)
 
     def warn(self, text: str) -> None:
-        """A sentence that is not silenced."""
+        """A sentence that the person should not miss."""
+        if self._quiet:
+            return
         self._line(f"{self._styled('warning:', fg='yellow')} {text}")
 
     def url(self, url: str, authority: str) -> None:
@@ -81,7 +83,7 @@ class JsonLines:
         elapsed = round((time.monotonic() - self._began) * 1000)
         target = None if isinstance(event, ev.Result) else self._target
         line = ev.Stamped(event=event, at=datetime.now(UTC), elapsed_ms=elapsed, target=target)
-        sys.stdout.write(json.dumps(line.to_json(), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(line.to_json()) + "\n")
         sys.stdout.flush()
         self._screen.event(event)
 

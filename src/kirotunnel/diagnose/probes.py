@@ -21,7 +21,7 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.local.browser import default_commands
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.profiles.profile import Profile
-from kirotunnel.ssh.config import SSHOptions, resolve_endpoint
+from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession, connect
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target

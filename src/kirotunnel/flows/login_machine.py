@@ -271,11 +271,9 @@ class LoginMachine:
                 self._whoami = event if self._phase is Phase.CONFIRMING else None
                 return self._conclude()
             case Disconnected(reason):
-                return self._fail(
-                    ConnectionLostError(
-                        f"the connection to {self._plan.host} was lost: {one_line(reason)}; {self._progress()}"
-                    )
-                )
+                reason = one_line(reason)
+                message = f"the connection to {self._plan.host} was lost: {reason}; {self._progress()}"
+                return [Report(ev.ConnectionLost(reason=reason)), *self._fail(ConnectionLostError(message))]
             case DeadlinePassed():
                 return self._fail(self._timed_out())
 
@@ -356,7 +354,10 @@ class LoginMachine:
         redirect = leg.url.redirect
         paths = frozenset({redirect.path} if redirect.path else self._plan.profile.callback_paths)
         rule = LegRule(leg=leg.number, paths=paths, state=leg.url.state, form_post=leg.url.form_post)
-        return [OpenTunnel(port, rule)]
+        policy = self._plan.policy
+        if leg.page.standing == "unknown":  # the person said yes
+            policy = policy.trusting(leg.page.host, leg.page.port)
+        return [OpenTunnel(port, rule, policy)]
 
     def _tunnel_ready(self, leg: _Leg | None, listen: tuple[str, ...]) -> list[Action]:
         if leg is None or leg.url is None or leg.state is not LegState.OPENING:
@@ -540,7 +541,7 @@ class LoginMachine:
             return []
         account, code = self._whoami.account, self._exit_code
         already = any("already logged in" in text.lower() for text in self._errors)
-        if account is not None and (code == 0 or already):
+        if account is not None and (code == 0 or (already and not self._plan.force)):
             return self._verdict_signed_in(account, already=already)
         if code == 0:
             return self._fail(
@@ -559,8 +560,9 @@ class LoginMachine:
             return self._fail(WrongAccountError(f"{account.describe()} is signed in on {plan.host}, not {plan.expect}"))
         self._phase = Phase.ENDED
         warning: list[Action] = []
-        if plan.method and not already and not is_of_method(account, plan.method):
-            warning = [Warn(f"signed in with {account.describe()}, though --method {plan.method} was asked for")]
+        if plan.method and account.type and not is_of_method(account, plan.method):
+            hint = "; --force signs in anew" if already else ""
+            warning = [Warn(f"signed in with {account.describe()}, though --method {plan.method} was asked for{hint}")]
         return [*warning, Report(ev.SignedIn(account=account)), Succeed(account, already)]
 
     def _explain_exit(self) -> KirotunnelError:

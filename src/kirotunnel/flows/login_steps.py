@@ -10,6 +10,7 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.redaction import Secret
 from kirotunnel.wire import transcript as tr
 from kirotunnel.wire.gate import LegRule
+from kirotunnel.wire.redirect import UrlPolicy
 
 # --- what happens ----------------------------------------------------------------------------------------------------
 
@@ -208,6 +209,8 @@ class OpenTunnel:
 
     port: int
     rule: LegRule
+    policy: UrlPolicy
+    """Where the CLI's answer may send the browser: with the host that the person said yes to for this page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ from kirotunnel.wire.transcript import Transcript
 DEFAULT_TIMEOUT_S: Final = 600.0
 EXPLAIN_S: Final = 5.0
 """Seconds for the target to say who holds its ports, once the login has failed for want of one."""
+RELEASE_S: Final = 3.0
+"""Seconds for the target to let go of held ports; with the connection it does so anyway."""
+MAX_UNSEEN: Final = 500
+"""Pieces of the CLI's drawing that are kept while a question of ours is open."""
 LEASE_SPARE_S: Final = 120
 """Seconds that the target waits beyond our own deadline before it cleans up by itself."""
 
@@ -108,7 +112,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
                 return await run.run(facts, ports, deadline)
     except TimeoutError as exc:
         raise LoginTimedOutError(
-            f"the sign-in on {options.target} took too long: {options.target} was not reached"
+            f"the sign-in on {options.target} took too long: {options.target} was not reached, or did not answer"
         ) from exc
     finally:
         busy_here.cancel()
@@ -149,11 +153,16 @@ class _Login:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stack = contextlib.AsyncExitStack()
+        self._keys = contextlib.ExitStack()
+        self._shown = SafeTerminal()
+        self._unseen: list[str] = []
+        """What the CLI drew while a question of ours was open."""
+        self._deadline = 0.0
         self._result: LoginResult | None = None
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
-        self._stack.push_async_callback(self._clean_up)
+        self._stack.push_async_callback(self._clean_up_whole)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -176,6 +185,7 @@ class _Login:
     async def run(self, facts: RemoteFacts, ports: PortFacts, deadline: float) -> LoginResult:
         """Go through the login."""
         loop = asyncio.get_running_loop()
+        self._deadline = deadline
         self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
         self._timers["deadline"] = loop.call_at(deadline, self._queue.put_nowait, m.DeadlinePassed())
         actions = self._machine.begin(facts, ports)
@@ -191,17 +201,19 @@ class _Login:
     async def _perform(self, action: m.Action, facts: RemoteFacts) -> None:
         match action:
             case m.Report(event):
+                self._shown.own_line()
                 self._conversation.event(event)
                 if isinstance(event, ev.BrowserOpened):
                     self._ask_for_callback(event.leg)  # not before: the address to open stands above the question
             case m.Warn(text):
+                self._shown.own_line()
                 self._conversation.warn(text)
             case m.HoldPorts(busy):
-                await self._hold(busy)
+                await self._in_time(self._hold(busy))
             case m.ReleaseHolds():
                 self._spawn(self._holds.release())
             case m.StartRemote():
-                await self._start(action, facts)
+                await self._in_time(self._start(action, facts))
             case m.AskAboutHost(leg, authority):
                 self._spawn(self._ask_about_host(leg, authority))
             case m.CheckListener(leg, port):
@@ -209,6 +221,7 @@ class _Login:
             case m.OpenTunnel():
                 await self._open_tunnel(action)
             case m.OpenBrowser(leg, url, authority):
+                self._shown.own_line()
                 self._conversation.url(url.reveal(), authority)
                 self._spawn(self._open_browser(leg, url))
             case m.CloseTunnel(leg):
@@ -226,6 +239,14 @@ class _Login:
                 self._result = LoginResult(target=self._options.target, account=account, already=already)
             case m.Fail(error):
                 raise await self._explained(error)
+
+    async def _in_time(self, work: Awaitable[None]) -> None:
+        """The machine gets no event while this goes on, so the deadline is kept here and told to it."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await work
+        except TimeoutError:
+            self._queue.put_nowait(m.DeadlinePassed())
 
     async def _explained(self, error: KirotunnelError) -> KirotunnelError:
         """The error; where the CLI found no port, with who has them there."""
@@ -267,15 +288,14 @@ class _Login:
         self._cli_ended = False
         self._cli = await RemoteCLI.start(self._session, facts.directory, terminal=kind)
         if terminal is not None:
-            self._stack.enter_context(terminal.keys_to(self._cli.type, self._cli.resize))
+            self._keys.enter_context(terminal.keys_to(self._cli.type, self._cli.resize))
         self._spawn(self._follow(self._cli))
 
     async def _follow(self, cli: RemoteCLI) -> None:
-        transcript, shown = Transcript(), SafeTerminal()
+        transcript = Transcript()
 
         def sink(data: bytes) -> None:
-            if self._environment.terminal is not None and (text := shown.feed(data)):
-                self._conversation.remote(text)
+            self._show(data)
             for what in transcript.feed(data):
                 self._queue.put_nowait(m.Printed(what))
 
@@ -287,12 +307,26 @@ class _Login:
         self._cli_ended = True
         self._queue.put_nowait(m.RemoteExited(code))
 
+    def _show(self, data: bytes) -> None:
+        """Draw what the CLI drew, but never over a question of ours: the remote could rewrite what is asked."""
+        terminal = self._environment.terminal
+        if terminal is None:
+            return
+        if text := self._shown.feed(data):
+            self._unseen.append(text)
+        if terminal.asking:
+            del self._unseen[:-MAX_UNSEEN]
+            return
+        self._conversation.remote("".join(self._unseen))
+        self._unseen.clear()
+
     async def _ask_about_host(self, leg: int, authority: str) -> None:
         question = (
             f"{self._options.cli} on {self._options.target} wants to open a sign-in page on {authority},\n"
             "a host that it is not known to use. Open it only if you know it as your own sign-in page.\nOpen it?"
         )
         yes = await self._environment.prompts.confirm(question)
+        self._shown.own_line()
         self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
 
     async def _check_listener(self, leg: int, port: int) -> None:
@@ -308,7 +342,7 @@ class _Login:
             observer=_Observer(leg, self._queue),
             cli=self._options.cli,
             host=self._options.target,
-            policy=UrlPolicy(known_hosts=self._profile.authorize_hosts, trusted=self._options.trusted_hosts),
+            policy=action.policy,
         )
         if self._environment.paste is not None:
             self._relays[leg] = relay = Relay.without_listeners(action.port, route)
@@ -391,6 +425,15 @@ class _Login:
             error.__cause__ = exc
             self._queue.put_nowait(m.Broken(error))
 
+    async def _clean_up_whole(self) -> None:
+        """Clean up to the end even if Ctrl-C comes meanwhile; each part of it is bounded."""
+        cleaning = asyncio.ensure_future(self._clean_up())
+        try:
+            await asyncio.shield(cleaning)
+        except asyncio.CancelledError:
+            await cleaning
+            raise
+
     async def _clean_up(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
@@ -398,9 +441,12 @@ class _Login:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._keys.close()  # after the tasks: a question that was open has put the terminal back by now
         for leg in list(self._relays):
             await self._close_tunnel(leg)
-        await self._holds.release()
+        with contextlib.suppress(TimeoutError):  # over a dead link it would wait for the keepalives
+            async with asyncio.timeout(RELEASE_S):
+                await self._holds.release()
         await self._shell.finish(cli_ended=self._cli_ended)
         if self._cli is not None:
             self._cli.close()

@@ -41,38 +41,33 @@ class CommandBrowser:
 
     def __init__(self, commands: Sequence[Sequence[str]]) -> None:
         self._commands = commands
-        self._waiting: set[asyncio.Task[int]] = set()
 
     async def open(self, url: str) -> str:
         """Start the command in a session of its own, so that Ctrl-C here does not end the browser."""
         for command in self._commands:
-            if await self._start(with_url(command, url)):
+            if await asyncio.to_thread(_start, with_url(command, url)):
                 return command[0]
         return "printed"
 
-    async def _start(self, command: Sequence[str]) -> bool:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError:
-            return False
-        waiting = asyncio.ensure_future(process.wait())
-        done, _ = await asyncio.wait({waiting}, timeout=SETTLE_S)
-        if not done:
-            self._waiting.add(waiting)  # keep it, so that its end is collected
-            waiting.add_done_callback(self._waiting.discard)
-            return True
-        return waiting.result() == 0
 
-    def forget(self) -> None:
-        """Stop waiting for browsers that run on; they are not ended."""
-        for task in self._waiting:
-            task.cancel()
+def _start(command: Sequence[str]) -> bool:
+    """Whether the command opened the page, or is still about it."""
+    # Not asyncio's subprocess: since Python 3.12 its transport kills a child that outlives the event loop.
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return False
+    try:
+        return process.wait(SETTLE_S) == 0
+    except subprocess.TimeoutExpired:
+        process.returncode = 0  # it is the person's from now on; Popen would warn that it was not waited for
+        return True
 
 
 class DefaultBrowser(CommandBrowser):

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from kirotunnel.errors import KirotunnelError
+from kirotunnel.errors import InternalError, KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local.http1 import MalformedRequestError, Request, ServerConnection
 from kirotunnel.local.loopback import bind_loopback
@@ -44,6 +44,12 @@ MAX_ANSWER: Final = 1024 * 1024
 _REQUEST_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-language", "content-type", "origin"})
 # What of the remote's answer the browser gets: nothing that outlives the page; cookies belong to all of localhost.
 _RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
+# A script of the remote's page would run as a page of localhost: with the cookies of every program there.
+_QUIETENING: Final = (
+    ("content-security-policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+)
 
 
 class RemoteStream(Protocol):
@@ -284,6 +290,9 @@ class Relay:
             answer = await self._exchange(route, request, outcome)
         except KirotunnelError as exc:
             error = exc
+        except Exception as exc:  # the login must not wait for an answer that nobody gives any more
+            error = InternalError(f"{type(exc).__name__} while the callback was delivered")
+            error.__cause__ = exc
         finally:
             route.answer.set_result(answer)
         if route.rule.follow_up is None:
@@ -319,7 +328,7 @@ class Relay:
             if follow_up is None and not _may_go_to(location, route.policy):
                 return route.page(Page.FORBIDDEN_REDIRECT), None
             headers.append(("location", location))
-        headers += [("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")]
+        headers += _QUIETENING
         return _Answer(response.status, tuple(headers), response.body), follow_up
 
     async def _follow_up(self, route: Route, request: Request) -> tuple[_Answer, Callable[[], None]]:
@@ -396,10 +405,16 @@ class _Upstream:
             raise _NoAnswerError from exc
 
     async def _send(self, request: Request) -> None:
-        headers = [(name, value) for name, value in request.headers if name in _REQUEST_HEADERS]
+        # As bytes: h11 takes text for ASCII, and a browser's Accept-Language need not be.
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in request.headers
+            if name in _REQUEST_HEADERS
+        ]
         if request.body or request.method == "POST":
-            headers.append(("content-length", str(len(request.body))))  # it may have come in chunks
-        data = self.connection.send(h11.Request(method=request.method, target=request.target, headers=headers)) or b""
+            headers.append((b"content-length", str(len(request.body)).encode()))  # it may have come in chunks
+        head = h11.Request(method=request.method, target=request.target.encode("latin-1"), headers=headers)
+        data = self.connection.send(head) or b""
         if request.body:
             data += self.connection.send(h11.Data(data=request.body)) or b""
         data += self.connection.send(h11.EndOfMessage()) or b""

@@ -92,6 +92,11 @@ class Terminal:
         """What the person types; None at the end of input."""
         return await self._line(question, echo=True)
 
+    @property
+    def asking(self) -> bool:
+        """Whether a question of ours is open: then nothing of the remote's may be drawn over it."""
+        return self._turn.locked()
+
     async def confirm(self, question: str) -> bool | None:
         """Yes or no; anything but a yes is a no."""
         answer = await self._line(f"{question} [y/N] ", echo=True)

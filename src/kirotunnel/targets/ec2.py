@@ -122,7 +122,7 @@ def guess_user(instance: Instance) -> tuple[str, str]:
     """The user to log in as, and why that one."""
     if instance.windows:
         return "Administrator", "it runs Windows"
-    # `ubuntu/images/hvm-ssd/ubuntu-jammy-22.04…`, `RHEL-9.4…`, `bitnami-wordpress-…-on-debian-12`: the first part counts.
+    # `ubuntu/images/hvm-ssd/ubuntu-jammy…`, `RHEL-9.4…`, `bitnami-wordpress-…-debian-12…`: the beginning counts.
     name = instance.image.lower().rpartition("/")[2]
     for beginnings, user in _USERS:
         if name.startswith(beginnings):
@@ -132,9 +132,7 @@ def guess_user(instance: Instance) -> tuple[str, str]:
     return DEFAULT_USER, f"nothing is known of its image {one_line(instance.image, 80)}, and most have this one"
 
 
-def choose_route(
-    instance: Instance, options: EC2Options, tools: Tools, *, through_jump: bool = False
-) -> Route:
+def choose_route(instance: Instance, options: EC2Options, tools: Tools, *, through_jump: bool = False) -> Route:
     """How to reach it. Raises InstanceNotRunningError, InstanceUnreachableError, AWSToolMissingError."""
     _must_run(instance)
     if options.connect == "direct" or (options.connect == "auto" and through_jump):
@@ -155,10 +153,11 @@ def choose_route(
     if instance.ssm_online or (instance.ssm_online is None and tools.cli and tools.plugin):
         return _ssm(instance, options, tools)
     raise InstanceUnreachableError(
-        f"{instance.describe()} has no public address, its SSM agent is not registered with Session Manager, and its VPC "
-        "has no EC2 Instance Connect Endpoint",
-        f"with a VPN to its network use `--ec2-connect direct` ({instance.private_address}); else give it an instance "
-        "profile with AmazonSSMManagedInstanceCore, or make an endpoint with `aws ec2 create-instance-connect-endpoint`",
+        f"{instance.describe()} has no public address, its SSM agent is not registered with Session Manager, and its "
+        "VPC has no EC2 Instance Connect Endpoint",
+        f"with a VPN to its network use `--ec2-connect direct` ({instance.private_address}); else give it an "
+        "instance profile with AmazonSSMManagedInstanceCore, or its VPC an endpoint with "
+        "`aws ec2 create-instance-connect-endpoint`",
     )
 
 
@@ -193,8 +192,8 @@ def _ssm(instance: Instance, options: EC2Options, tools: Tools) -> Route:
     if instance.ssm_online is False:
         raise InstanceUnreachableError(
             f"the SSM agent of {instance.describe()} is not registered with Session Manager, or not online",
-            "give the instance an instance profile with AmazonSSMManagedInstanceCore, and see that amazon-ssm-agent runs "
-            f"there; `aws ssm describe-instance-information --region {instance.region}` must list it",
+            "give it an instance profile with AmazonSSMManagedInstanceCore, and see that amazon-ssm-agent runs there; "
+            f"`aws ssm describe-instance-information --region {instance.region}` must list it",
         )
     _need_cli(tools, "Session Manager")
     if not tools.plugin:

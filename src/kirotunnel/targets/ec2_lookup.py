@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -48,7 +49,9 @@ class Account:
         self._profile = options.profile
         with self._translated("the AWS configuration"):
             self._session = boto3.Session(profile_name=options.profile)
-        regions = options.regions or ((self._session.region_name,) if self._session.region_name else ())
+        # Every AWS program knows AWS_REGION; boto3 alone knows AWS_DEFAULT_REGION only.
+        usual = os.environ.get("AWS_REGION") or self._session.region_name
+        regions = options.regions or ((usual,) if usual else ())
         if not regions:
             raise AWSNotSetUpError(
                 "no AWS region is set", "name it with --ec2-region or AWS_REGION, or set it with `aws configure`"

@@ -15,6 +15,7 @@ from kirotunnel.targets.ec2 import EC2Options, Instance, choose_instance, choose
 from kirotunnel.targets.ec2_lookup import Account, tools
 from kirotunnel.targets.target import SSHTarget, parse_target
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
     """Where the target is."""
@@ -40,7 +41,9 @@ async def locate(target: str, ssh: SSHOptions, ec2: EC2Options | None = None) ->
     parsed = parse_target(target)
     if parsed.instance is None:
         if ec2.connect != "auto":
-            raise TargetError(f"--ec2-connect is for EC2 instances, and {target} is none", "give an i-… ID, or --ec2-tag")
+            raise TargetError(
+                f"--ec2-connect is for EC2 instances, and {target} is none", "give an i-… ID, or --ec2-tag"
+            )
         return _plainly(await resolve_endpoint(parsed.destination, ssh), ssh)
     by_config = await resolve_endpoint(parsed.destination, ssh)
     if ec2.connect == "auto" and (by_config.proxy_command or by_config.host != parsed.instance):

@@ -27,7 +27,7 @@ class SSHTarget:
     instance: str | None = None
     """The EC2 instance ID that the host's name is."""
     user: str | None = None
-    """The user in front of the host."""
+    """The user in front of an instance ID."""
 
 
 def parse_target(text: str) -> SSHTarget:
@@ -56,7 +56,7 @@ def parse_target(text: str) -> SSHTarget:
         raise TargetError(f"{text!r} has a port that cannot be read")
     destination = f"ssh://{user}{at}{host}:{port}" if port else f"{user}{at}{host.strip('[]')}"
     instance = host if _INSTANCE.fullmatch(host) else None
-    return SSHTarget(text, destination, instance=instance, user=user or None)
+    return SSHTarget(text, destination, instance=instance, user=(user or None) if instance else None)
 
 
 def _is_v6(text: str) -> bool:

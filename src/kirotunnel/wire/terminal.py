@@ -79,7 +79,8 @@ def _finished(sequence: str) -> bool:
 class SafeTerminal:
     """A remote's terminal output with only what draws text and menus left in it; spinner frames are left out.
 
-    Frames come ten times a second and say nothing; they would chase the person's own lines off the screen.
+    Frames come ten times a second and say nothing; they would chase the person's own lines off the screen. The cursor
+    goes up only over what the remote itself has drawn since our own last line: it must not write over our words.
     """
 
     def __init__(self) -> None:
@@ -87,20 +88,39 @@ class SafeTerminal:
         self._scanner = EscapeScanner()
         self._at_start = True
         self._dropping = False
+        self._rows = 0
+        """Rows above the cursor that are the remote's own."""
+
+    def own_line(self) -> None:
+        """A line of ours was written: what is above it is out of the remote's reach."""
+        self._rows = 0
 
     def feed(self, data: bytes) -> str:
         """The harmless part of what came."""
         shown: list[str] = []
         for piece, is_escape in self._scanner.feed(self._decoder.decode(data)):
             if is_escape:
-                if _HARMLESS_CSI.fullmatch(piece):
+                if _HARMLESS_CSI.fullmatch(piece) and self._permits(piece):
                     shown.append(piece)
             elif piece in "\r\n":
                 self._at_start, self._dropping = True, False
+                self._rows += piece == "\n"
                 shown.append(piece)
             elif not self._in_spinner(piece) and (piece == "\t" or not _CONTROL.match(piece)):
                 shown.append(piece)
         return "".join(shown)
+
+    def _permits(self, sequence: str) -> bool:
+        parameters = sequence[2:-1].split(";")
+        if sequence.endswith("m"):
+            return "8" not in parameters or "38" in parameters or "48" in parameters  # concealed text is not shown
+        if not sequence.endswith("A"):
+            return True
+        up = int(parameters[0] or 1) or 1
+        if up > self._rows:
+            return False
+        self._rows -= up
+        return True
 
     def _in_spinner(self, char: str) -> bool:
         if self._at_start and not char.isspace():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kirotunnel.errors import TargetError, TargetKindUnavailableError
+from kirotunnel.errors import TargetError
 from kirotunnel.targets.target import SSHTarget, parse_target
 
 
@@ -89,13 +89,21 @@ def test_a_target_is_a_destination_for_ssh_or_an_error(text: str, destination: s
         assert parse_target(text) == SSHTarget(text, destination)
 
 
-@pytest.mark.parametrize("text", ["i-0123456789abcdef0", "i-01234567", "ec2-user@i-0123456789abcdef0"])
-def test_an_instance_id_is_recognised(text: str) -> None:
-    with pytest.raises(TargetKindUnavailableError) as refusal:
-        parse_target(text)
-    assert refusal.value.message == f"{text} is an EC2 instance ID, which this version cannot look up"
+@pytest.mark.parametrize(
+    ("text", "instance", "user"),
+    [
+        ("i-0123456789abcdef0", "i-0123456789abcdef0", None),
+        ("i-01234567", "i-01234567", None),
+        ("ec2-user@i-0123456789abcdef0", "i-0123456789abcdef0", "ec2-user"),
+        ("ada@i-01234567:2222", "i-01234567", "ada"),
+    ],
+)
+def test_an_instance_id_is_recognised(text: str, instance: str, user: str | None) -> None:
+    found = parse_target(text)
+    assert (found.instance, found.user) == (instance, user)
 
 
 @pytest.mark.parametrize("text", ["i-0123", "i-0123456789abcdeg0", "i-box", "xi-01234567"])
 def test_a_name_that_only_looks_like_an_instance_id_is_a_name(text: str) -> None:
     assert parse_target(text).destination == text
+    assert parse_target(text).instance is None
