@@ -33,7 +33,12 @@ class Account:
 
     def describe(self) -> str:
         """One phrase for a person: `ada@example.com (Google)`."""
-        kinds = {"builder-id": "AWS Builder ID", "idc": "IAM Identity Center", "external-idp": "organization"}
+        kinds = {
+            "builder-id": "AWS Builder ID",
+            "idc": "IAM Identity Center",
+            "external-idp": "organization",
+            "api-key": "API key",
+        }
         kind = self.provider or kinds.get(self.type or "") or self.type or "an account of an unknown kind"
         if self.type == "idc" and self.start_url:
             kind = f"{kind}, {self.start_url}"

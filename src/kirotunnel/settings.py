@@ -38,9 +38,10 @@ class Settings:
 
     def find(self, option: str, target: str | None) -> Setting | None:
         """What is set for a long option name (without dashes), the strongest source first."""
-        variable = _LIST_VARIABLES.get(option, PREFIX + option.upper().replace("-", "_"))
-        if (text := self.environment.get(variable)) is not None:
-            return Setting(text, variable)
+        variables = (_LIST_VARIABLES.get(option), PREFIX + option.upper().replace("-", "_"))
+        for variable in variables:
+            if variable and (text := self.environment.get(variable)) is not None:
+                return Setting(text, variable)
         table = self.targets.get(target or "", {})
         if option in table:
             return Setting(table[option], f'{self.file}, [target."{target}"]')

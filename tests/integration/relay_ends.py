@@ -130,7 +130,7 @@ class Stream:
         if not end or len(body) < length:
             return
         self._buffer = b""
-        self._remote.requests.append((head + end + body).decode())
+        self._remote.requests.append((head + end + body).decode("latin-1"))
         said = self._says.pop(0) if self._says else None
         if said is not None:
             self._incoming.put_nowait(said)

@@ -165,8 +165,16 @@ async def test_the_browser_gets_the_page_and_neither_cookies_nor_other_headers_o
     async with leg(Remote([answer("200 OK", *kept, *dropped, body="hello")])) as here:
         reply = await here.ask(CALLBACK)
         names = set(reply.headers) - {"date", "connection", "content-length"}
-        assert names == {"content-type", "cache-control", "referrer-policy", "x-content-type-options"}
+        quiet = {"content-security-policy", "referrer-policy", "x-content-type-options"}
+        assert names == {"content-type", "cache-control", *quiet}
+        assert reply.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
         assert (reply.headers["content-type"], reply.body) == ("text/html; charset=utf-8", "hello")
+
+
+async def test_a_header_that_is_not_ascii_is_passed_on_as_it_came() -> None:
+    async with leg() as here:
+        await here.ask(CALLBACK, "Accept-Language: fr-é")
+        assert "accept-language: fr-" in here.remote.requests[0].lower()
 
 
 async def test_an_answer_in_chunks_and_after_an_interim_answer_arrives_whole() -> None:

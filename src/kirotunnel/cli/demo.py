@@ -43,18 +43,18 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     Needs no remote machine, no account and no root: an SSH server, the sign-in pages and the remote CLI are stand-ins.
     What signs in is the same code as in `kirotunnel login`. Without a browser a robot signs in.
     """
-    _refuse_contradictions(ctx)
-    fill_from_settings(ctx, None)
     chosen = ctx.params
     from kirotunnel.cli.running import run_flow
     from kirotunnel.flows.demo import HOST, demo
 
-    options = demo_options(chosen)
-    screen = Steps(HOST, verbose=chosen["verbose"], quiet=chosen["quiet"], method=options.method)
+    screen = Steps(HOST, verbose=chosen["verbose"], quiet=chosen["quiet"], method=chosen["method"])
     conversation = JsonLines(screen, HOST) if chosen["as_json"] else screen
-    environment = _environment(chosen, conversation)
 
     async def flow() -> int:
+        _refuse_contradictions(ctx)
+        fill_from_settings(ctx, None)
+        options = demo_options(chosen)
+        environment = _environment(chosen, conversation)
         screen.begin()
         screen.end(await demo(options, environment))
         return 0

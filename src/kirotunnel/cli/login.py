@@ -77,8 +77,6 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
 
         return run_native_login(ctx)
     chosen = ctx.params
-    if chosen["issuer"] or chosen["client_id"] or chosen["scope"]:
-        raise click.UsageError("--issuer, --client-id and --scope are for signing in without TARGET", ctx)
     from kirotunnel.cli.running import make_conversation, run_flow
 
     conversation = make_conversation(
@@ -86,6 +84,8 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     )
 
     async def flow() -> int:
+        if chosen["issuer"] or chosen["client_id"] or chosen["scope"]:
+            raise click.UsageError("--issuer, --client-id and --scope are for signing in without TARGET", ctx)
         fill_from_settings(ctx, target)
         options = login_options(chosen | {"target": target})
         environment = make_environment(chosen, conversation)
@@ -151,9 +151,11 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
     else:
         browser = DefaultBrowser()
     terminal = Terminal.detect()
+    # With -q nothing of the remote's is drawn, so nobody could answer its menus: it gets no terminal then.
+    screen = None if chosen.get("quiet") else terminal
     paste = (terminal or InputLines()) if chosen.get("paste") else None
     return Environment(
-        conversation=conversation, prompts=terminal or Nobody(), browser=browser, terminal=terminal, paste=paste
+        conversation=conversation, prompts=terminal or Nobody(), browser=browser, terminal=screen, paste=paste
     )
 
 
@@ -166,7 +168,7 @@ async def _plan(options: LoginOptions) -> str:
     endpoint = located.endpoint
     profile = load_profile("kiro-cli")
     port = profile.ports[0]
-    by_hand = ["ssh", *located.arguments, "-N", "-L", f"{port}:localhost:{port}", located.destination]
+    by_hand = ["ssh", *located.arguments, "-N", "-L", f"{port}:127.0.0.1:{port}", located.destination]
     lines = [
         f"target    {options.target}",
         f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),

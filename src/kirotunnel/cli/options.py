@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kirotunnel.targets.ec2 import EC2Options
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Two ways to say the same thing: what the command line says of one settles both.
+_RIVALS: Final = {"browser": "no_browser", "no_browser": "browser"}
 
 
 def ssh_options(function: F) -> F:
@@ -145,6 +148,9 @@ def fill_from_settings(ctx: click.Context, target: str | None) -> None:
         if not isinstance(parameter, click.Option) or parameter.name is None:
             continue
         is_default = ctx.get_parameter_source(parameter.name) is ParameterSource.DEFAULT
+        rival = _RIVALS.get(parameter.name)
+        if rival and ctx.get_parameter_source(rival) is ParameterSource.COMMANDLINE:
+            continue
         if is_default and long_name(parameter) in names:
             _fill_one(ctx, parameter, parameter.name, settings, target)
 

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import click
+
 from kirotunnel import events as ev
 from kirotunnel.cli.main import bug, show_error
 from kirotunnel.cli.render import JsonLines, Screen
-from kirotunnel.errors import KirotunnelError
+from kirotunnel.errors import InternalError, KirotunnelError
 from kirotunnel.flows.environment import Conversation
 from kirotunnel.redaction import redacted
 
@@ -36,10 +38,14 @@ def run_flow(
         code = asyncio.run(_with_signals(flow))
     except KirotunnelError as exc:
         failed, code = exc, exc.exit_code
+    except click.UsageError as exc:
+        exc.show()
+        code = exc.exit_code
     except Exception as exc:  # the border to what nobody foresaw
         failed = bug(exc)
         code = failed.exit_code
-        logging.getLogger("kirotunnel").debug("unforeseen", exc_info=exc)
+    if isinstance(failed, InternalError):
+        logging.getLogger("kirotunnel").debug("unforeseen", exc_info=failed.__cause__)
     if failed is not None:
         conversation.event(
             ev.Failed(code=failed.code, exit_code=failed.exit_code, message=failed.message, hint=failed.hint)
@@ -53,7 +59,8 @@ def run_flow(
 async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
     """Turn the first SIGINT, SIGTERM or SIGHUP into cancellation: what is open is closed, here and there.
 
-    Further ones are passed over while that goes on; it is bounded.
+    Further ones are passed over while that goes on; it is bounded. Once it is done, Ctrl-C is Ctrl-C again: what may
+    still be waited for then is a thread that asks the name service.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(flow())
@@ -74,6 +81,11 @@ async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
         if not received:
             raise
         return 128 + received[0]
+    finally:
+        for name in _SIGNALS:
+            if number := getattr(signal, name, None):
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
 
 
 class _Redacting(logging.Formatter):
@@ -82,13 +94,11 @@ class _Redacting(logging.Formatter):
 
 
 def set_up_logging(verbose: int) -> None:
-    """-v: our own log; -vv: asyncssh's as well. What looks like a secret is masked in both."""
+    """-v: our own log; -vv: that of asyncssh and asyncio as well. What looks like a secret is masked in both."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Redacting("%(name)s: %(message)s"))
-    for name, level in (("kirotunnel", 1), ("asyncssh", 2)):
+    for name, level in (("kirotunnel", 1), ("asyncssh", 2), ("asyncio", 2)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler] if verbose >= level else [logging.NullHandler()]
         logger.setLevel(logging.DEBUG if verbose >= level else logging.CRITICAL)
         logger.propagate = False
-    # A second formatting of the same message would be asyncio's; it is for developers of kirotunnel only.
-    logging.getLogger("asyncio").setLevel(logging.DEBUG if verbose >= 2 else logging.CRITICAL)

@@ -17,7 +17,7 @@ from kirotunnel.local.ports import PortHolder, describe, holders_of
 
 _FAMILIES: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
-_BACKLOG: Final = 128
+_BACKLOG: Final = 1024
 
 
 def bind_loopback(port: int) -> list[socket.socket]:
@@ -91,7 +91,8 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
             # Windows lets a second socket share a port that was bound with SO_REUSEADDR, and it may get the callback.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
-            # Elsewhere it only passes over connections of an earlier login that are in TIME_WAIT.
+            # On Linux it only passes over connections of an earlier login that are in TIME_WAIT; on BSD and macOS it
+            # also binds beside a listener on all addresses, and the more specific one, ours, gets the browser.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -105,13 +105,15 @@ class Terminal:
     async def _line(self, question: str, *, echo: bool) -> str | None:
         async with self._turn:
             self.show(question)
-            with self._without_keys(), self._mode(line=True, echo=echo):
-                data = await self._read_line()
+            # Unseen lines are read key by key: a terminal's own line ends at 4095 characters (macOS: 1024), and an
+            # address that is pasted may be longer.
+            with self._without_keys(), self._mode(line=echo, echo=echo):
+                data = await self._read_line(edit=not echo)
             if not echo:
                 self.show("\n")
         return None if not data else data.decode("utf-8", "replace").rstrip("\r\n")
 
-    async def _read_line(self) -> bytes:
+    async def _read_line(self, *, edit: bool) -> bytes:
         loop = asyncio.get_running_loop()
         line: asyncio.Future[bytes] = loop.create_future()
         buffer = bytearray()
@@ -121,8 +123,12 @@ class Terminal:
                 data = os.read(self._fd, 4096)
             except OSError:
                 data = b""
-            buffer.extend(data)
-            if (not data or b"\n" in buffer) and not line.done():
+            ended = not data or (edit and data == b"\x04" and not buffer)
+            if edit:
+                _type_into(buffer, data)
+            else:
+                buffer.extend(data)
+            if (ended or b"\n" in buffer) and not line.done():
                 line.set_result(bytes(buffer))
 
         loop.add_reader(self._fd, readable)
@@ -186,3 +192,15 @@ class Terminal:
         finally:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, before)
+
+
+def _type_into(buffer: bytearray, keys: bytes) -> None:
+    """What a terminal does with keys in its own line: backspace takes the last character, Ctrl-U the whole line."""
+    for key in keys:
+        if key in b"\x7f\x08":
+            while buffer and buffer.pop() & 0xC0 == 0x80:
+                pass  # the rest of a character of several bytes
+        elif key == 0x15:
+            buffer.clear()
+        elif key != 0x04:
+            buffer.append(key)

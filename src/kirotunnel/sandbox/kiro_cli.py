@@ -814,8 +814,8 @@ class Pkce(NamedTuple):
 
 SSO_TOKEN: Final = "kirocli:odic:token"  # noqa: S105  (the name of a key; its typo is the real one's)
 REGISTRATION: Final = "kirocli:odic:device-registration"
-SOCIAL_TOKEN: Final = "kirocli:social:token"  # noqa: S105
-EXTERNAL_TOKEN: Final = "kirocli:external-idp:token"  # noqa: S105
+SOCIAL_TOKEN: Final = "kirocli:social:token"  # noqa: S105 - the name of a row
+EXTERNAL_TOKEN: Final = "kirocli:external-idp:token"  # noqa: S105 - the name of a row
 PROFILE: Final = "api.codewhisperer.profile"
 START_URL: Final = "auth.idc.start-url"
 REGION: Final = "auth.idc.region"

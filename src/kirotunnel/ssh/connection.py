@@ -310,7 +310,7 @@ async def _connect_one(
             async def unlock_next() -> asyncssh.SSHKey | None:
                 keys = [key for path in locked if (key := await unlock(path)) is not None]
                 locked.clear()
-                return keys or None  # type: ignore[return-value]
+                return keys or None  # type: ignore[return-value]  # asyncssh takes several, its stubs one
 
             client.unlock_next = unlock_next
             with _translated(step, found, unlocker, patient):

@@ -120,6 +120,8 @@ class ControlShell:
         ending = 'rm -f "$D/pid"\n' if cli_ended and self.directory else ""
         with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError, asyncssh.Error, OSError):
             async with asyncio.timeout(FINISH_S):
+                if self._answered is not None and not self._answered.done():
+                    self._process.terminate()  # it waits for a command, and reads nothing until that ends
                 self._process.stdin.write((ending + "exit 0\n").encode())
                 self._process.stdin.write_eof()
                 await self._process.wait_closed()

@@ -33,6 +33,7 @@ _USERS: Final = (
     (("windows",), "Administrator"),
     (("al2023", "amzn", "rhel", "suse", "opensuse", "almalinux", "ol7", "ol8", "ol9", "freebsd"), "ec2-user"),
 )
+_INSTALL_CLI: Final = "install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
 DEFAULT_USER: Final = "ec2-user"
 
 
@@ -81,6 +82,9 @@ class Tools:
     """AWS's programs on this machine."""
 
     cli: bool
+    """The AWS CLI, of any version."""
+    tunnels: bool = True
+    """It is version 2, which alone speaks to Instance Connect Endpoints."""
     plugin: bool
     """The AWS CLI's session-manager-plugin."""
 
@@ -215,6 +219,10 @@ def _eice(instance: Instance, options: EC2Options, tools: Tools) -> Route:
             "--ec2-connect",
         )
     _need_cli(tools, "an EC2 Instance Connect Endpoint")
+    if not tools.tunnels:
+        raise AWSToolMissingError(
+            "the AWS CLI here is version 1, and only version 2 speaks to EC2 Instance Connect Endpoints", _INSTALL_CLI
+        )
     words = ["aws", "ec2-instance-connect", "open-tunnel", "--instance-id", instance.id, "--remote-port", "%p"]
     words += ["--instance-connect-endpoint-id", instance.endpoints[0], *_where(instance, options)]
     why = f"the EC2 Instance Connect Endpoint {instance.endpoints[0]}"
@@ -225,7 +233,7 @@ def _need_cli(tools: Tools, what: str) -> None:
     if not tools.cli:
         raise AWSToolMissingError(
             f"{what} is spoken to by the AWS CLI, which is not installed",
-            "install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
+            _INSTALL_CLI,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -33,9 +34,22 @@ _REFUSED: Final = frozenset({"AccessDenied", "AccessDeniedException", "Unauthori
 _NOT_THERE: Final = frozenset({"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"})
 
 
-def tools() -> Tools:
-    """Which of AWS's programs are installed here."""
-    return Tools(cli=shutil.which("aws") is not None, plugin=shutil.which("session-manager-plugin") is not None)
+def tools(*, for_endpoint: bool) -> Tools:
+    """Which of AWS's programs are installed here. The CLI is asked for its version only where that matters."""
+    aws = shutil.which("aws")
+    plugin = shutil.which("session-manager-plugin") is not None
+    tunnels = aws is not None and (not for_endpoint or not _says(aws, "--version").startswith("aws-cli/1."))
+    return Tools(cli=aws is not None, plugin=plugin, tunnels=tunnels)
+
+
+def _says(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout or done.stderr
 
 
 class Account:

@@ -68,7 +68,8 @@ async def _locate_instance(parsed: SSHTarget | None, ssh: SSHOptions, ec2: EC2Op
     # ssh falls back to the local user's name: that of nobody on an instance.
     user_is_given = bool((parsed and parsed.user) or ssh.user or by_config.user != getpass.getuser())
     instance = await _look_closer(account, instance, ec2, user_is_given=user_is_given)
-    route = choose_route(instance, ec2, tools(), through_jump=bool(by_config.jumps))
+    programs = await asyncio.to_thread(tools, for_endpoint=bool(instance.endpoints))
+    route = choose_route(instance, ec2, programs, through_jump=bool(by_config.jumps))
     notes = [f"{instance.describe()} in {instance.region} is reached by {route.why}"]
     more = [f"HostName={route.address}"]
     if not by_config.host_key_alias:

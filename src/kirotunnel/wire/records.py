@@ -98,7 +98,7 @@ def read_facts(records: Iterable[Record]) -> RemoteFacts:
         wsl="microsoft" in kernel or "wsl" in kernel,
         user=one_line(values.get("user", ""), 80),
         home=values.get("home", ""),
-        cli=values.get("cli") or None,
+        cli=one_line(values.get("cli", "")) or None,
         version=version,
         account=read_account(records),
         directory=values.get("dir") or None,
@@ -110,7 +110,8 @@ def read_account(records: Iterable[Record]) -> Account | None:
     values = [(record.key, record.value) for record in records]
     if dict(values).get("whoami-exit") != "0":
         return None
-    return parse_whoami("\n".join(value for key, value in values if key == "whoami"))
+    output = "\n".join(value for key, value in values if key == "whoami")
+    return parse_whoami(output) or Account(type=None)
 
 
 def parse_version(text: str) -> tuple[int, ...] | None:

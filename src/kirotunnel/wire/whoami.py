@@ -26,8 +26,9 @@ _MAX_BRACES: Final = 16
 def parse_whoami(output: str) -> Account | None:
     """The account, or None where nobody is signed in or the output is not understood.
 
-    Only the first JSON object with an account type counts: for IAM Identity Center the plain text of the profile
-    follows it, even with `-f json` (seen in 2.21.0), and a log line with a brace may stand before it.
+    An account of a kind that is not known here has no type. Only the first JSON object with an account type counts: for
+    IAM Identity Center the plain text of the profile follows it, even with `-f json` (seen in 2.21.0), and a log line
+    with a brace may stand before it.
     """
     answer = next((value for value in _values(output) if _is_answer(value)), None)
     if answer is None:
@@ -35,9 +36,9 @@ def parse_whoami(output: str) -> Account | None:
     if answer.get("event") == "signed_in":
         return _own(answer.get("account"))
     kind = answer.get("accountType")
-    if not isinstance(kind, str) or kind not in _TYPES:
+    if not isinstance(kind, str):
         return None
-    account_type, provider = _TYPES[kind]
+    account_type, provider = _TYPES.get(kind, (None, None))
     return Account(
         type=account_type,
         provider=provider or _text(answer, "provider"),
@@ -67,8 +68,6 @@ def _own(account: object) -> Account | None:
     if not isinstance(account, dict):
         return None
     kind = next((known for known in get_args(AccountType) if known == account.get("type")), None)
-    if kind is None:
-        return None
     return Account(
         type=kind,
         provider=_text(account, "provider"),

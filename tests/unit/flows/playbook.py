@@ -76,12 +76,13 @@ def facts(**changes: Any) -> RemoteFacts:
 def portal_tunnel(leg: int = 1, port: int = 3128, state: str = PORTAL_STATE) -> OpenTunnel:
     """The tunnel of a page whose redirect names the origin only: the profile's paths count."""
     paths = frozenset({"/oauth/callback", "/signin/callback"})
-    return OpenTunnel(port, LegRule(leg=leg, paths=paths, state=Secret(state)))
+    return OpenTunnel(port, LegRule(leg=leg, paths=paths, state=Secret(state)), plan().policy)
 
 
 def sso_tunnel(leg: int = 2) -> OpenTunnel:
     """The tunnel of the second page."""
-    return OpenTunnel(41733, LegRule(leg=leg, paths=frozenset({"/oauth/callback"}), state=Secret(SSO_STATE)))
+    rule = LegRule(leg=leg, paths=frozenset({"/oauth/callback"}), state=Secret(SSO_STATE))
+    return OpenTunnel(41733, rule, plan().policy)
 
 
 def portal_page(leg: int = 1, url: str = PORTAL) -> OpenBrowser:

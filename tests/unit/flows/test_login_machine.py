@@ -285,7 +285,7 @@ def test_a_person_allows_an_unknown_host() -> None:
         << CheckListener(1, 3128)
         >> HostAllowed(1, yes=True)
         >> ListenerChecked(1, True)
-        << portal_tunnel()
+        << replace(portal_tunnel(), policy=plan().policy.trusting("sso.example.org", 443))
         >> TunnelReady(1, LISTEN)
         << OpenBrowser(1, Secret(ELSEWHERE), "sso.example.org")
     )

@@ -32,6 +32,7 @@ NO_SSM = {"ssm_online": False}
 EICE = {"endpoints": ("eice-1",)}
 V6 = {"v6_address": "2001:db8::7"}
 ALL = Tools(cli=True, plugin=True)
+OLD = Tools(cli=True, plugin=True, tunnels=False)
 CLI = Tools(cli=True, plugin=False)
 NONE = Tools(cli=False, plugin=False)
 
@@ -70,6 +71,7 @@ def test_the_way(facts: dict[str, Any], wanted: Any, tools: Tools, way: str, add
         (SSM, "auto", CLI, AWSToolMissingError, "session-manager-working-with-install-plugin"),
         (SSM, "ssm", CLI, AWSToolMissingError, "session-manager-working-with-install-plugin"),
         (SSM, "auto", NONE, AWSToolMissingError, "getting-started-install"),
+        (EICE | NO_SSM, "auto", OLD, AWSToolMissingError, "getting-started-install"),
         (EICE | NO_SSM, "auto", NONE, AWSToolMissingError, "getting-started-install"),
         ({"private_address": None}, "direct", ALL, InstanceUnreachableError, ""),
     ],

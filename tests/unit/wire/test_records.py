@@ -130,7 +130,8 @@ def test_what_is_shown_of_the_facts_is_harmless() -> None:
         ([("whoami", "{"), ("whoami", '"accountType":"ApiKey"}'), ("whoami-exit", "0")], Account(type="api-key")),
         ([("whoami", '{"accountType":"ApiKey"}'), ("whoami-exit", "1")], None),
         ([("whoami", '{"accountType":"ApiKey"}')], None),
-        ([("whoami-exit", "0")], None),
+        ([("whoami-exit", "0")], Account(type=None)),
+        ([("whoami", "Logged in with something new"), ("whoami-exit", "0")], Account(type=None)),
         ([], None),
     ],
 )

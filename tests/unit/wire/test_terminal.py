@@ -85,12 +85,24 @@ def test_an_attack_leaves_nothing_behind(sequence: str) -> None:
     [
         "plain\r\ntext\n\ttab",
         "\x1b[31;1merror:\x1b[0m \x1b[38;5;252mABCD-EFGH\x1b[m",
-        "\x1b[3A\x1b[2K\r❯ Use with Google\x1b[K\x1b[J\x1b[0J\x1b[12G",
+        "? Menu\r\na\r\nb\r\n\x1b[3A\x1b[2K\r❯ Use with Google\x1b[K\x1b[J\x1b[0J\x1b[12G",
         "\x1b[?25lhidden\x1b[?25h",
     ],
 )
 def test_what_draws_text_and_menus_passes(drawn: str) -> None:
     assert shown(drawn.encode()) == drawn
+
+
+def test_the_cursor_goes_up_only_over_the_remotes_own_lines() -> None:
+    terminal = SafeTerminal()
+    assert terminal.feed(b"one\ntwo\n\x1b[3A\x1b[2A") == "one\ntwo\n\x1b[2A"
+    terminal.feed(b"three\n")
+    terminal.own_line()
+    assert terminal.feed(b"\x1b[Aover our words") == "over our words"
+
+
+def test_concealed_text_is_shown() -> None:
+    assert shown(b"\x1b[8mhidden\x1b[0;8m \x1b[38;5;8mgrey") == "hidden \x1b[38;5;8mgrey"
 
 
 def test_a_c1_colour_is_sent_on_as_a_plain_one() -> None:

@@ -44,7 +44,7 @@ BUILDER_ID = '{"accountType":"BuilderId","email":"ada@example.com","region":"us-
         pytest.param("", None, id="nothing"),
         pytest.param("[1, 2", None, id="a list"),
         pytest.param("{", None, id="a brace"),
-        pytest.param('{"accountType":"Unheard"}', None, id="an unknown type"),
+        pytest.param('{"accountType":"Unheard"}', Account(type=None), id="an unknown type"),
         pytest.param('{"accountType":null}', None, id="null"),
         pytest.param('{"accountType":["Social"]}', None, id="a list for a type"),
         pytest.param('{"accountType":"Social","email":7,"provider":{}}', Account(type="social"), id="wrong kinds"),
