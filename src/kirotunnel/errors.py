@@ -140,8 +140,8 @@ class SSHConfigError(TargetError):
     code = "KT203"
     title = "SSH config cannot be read"
     explanation = (
-        "OpenSSH refused to read your SSH config; the message has the file and line it complained about. ssh itself "
-        "would fail with the same words."
+        "OpenSSH, or our own reader where there is none, refused your SSH config; the message has the file and line. "
+        "ssh itself would fail alike. Jump hosts that lead in a circle are an error of the config, too."
     )
     default_hint = "correct that line of the SSH config; `ssh -G NAME` shows the same error"
 

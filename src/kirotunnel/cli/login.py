@@ -161,12 +161,12 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
 
 async def _plan(options: LoginOptions) -> str:
     """What would be done, and what a person would type instead. Connects to nothing."""
-    from kirotunnel.profiles.profile import load_profile
+    from kirotunnel.profiles.profile import profile_for
     from kirotunnel.targets.locate import locate
 
     located = await locate(options.target, options.ssh, options.ec2)
     endpoint = located.endpoint
-    profile = load_profile("kiro-cli")
+    profile = profile_for(options.cli)
     port = profile.ports[0]
     by_hand = ["ssh", *located.arguments, "-N", "-L", f"{port}:127.0.0.1:{port}", located.destination]
     lines = [

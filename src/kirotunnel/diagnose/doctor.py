@@ -10,7 +10,7 @@ from kirotunnel.diagnose.checks import Check, Target, all_findings, check_here, 
 from kirotunnel.diagnose.findings import Finding, finding_of, without_consequences
 from kirotunnel.diagnose.probes import probe_here, probe_there
 from kirotunnel.errors import KirotunnelError
-from kirotunnel.profiles.profile import load_profile
+from kirotunnel.profiles.profile import profile_for
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.prompts import Prompts
 
@@ -51,7 +51,7 @@ async def examine(
     target: str | None, ssh: SSHOptions, *, cli: str, prompts: Prompts, tell: Callable[[str], None]
 ) -> Report:
     """Look at this machine and, where a target is given, at that. Changes nothing."""
-    profile = load_profile("kiro-cli")
+    profile = profile_for(cli)
     here = asyncio.ensure_future(asyncio.to_thread(probe_here, profile))
     if target is None:
         return Report((Section(None, tuple(check_here(await here, profile))),))

@@ -26,7 +26,7 @@ from kirotunnel.errors import (
 from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.reach import reach
 from kirotunnel.local.relay import Relay, Route
-from kirotunnel.profiles.profile import Profile, load_profile
+from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell
@@ -72,7 +72,7 @@ async def attach(options: AttachOptions, environment: Environment) -> AttachResu
 
 
 async def _attach(options: AttachOptions, environment: Environment, session: SSHSession) -> AttachResult:
-    profile = load_profile("kiro-cli")
+    profile = profile_for(options.cli)
     shell = ControlShell(session, on_url=lambda _: None)
     try:
         rows = await shell.look_for_listeners(cli=options.cli, profile=profile)

@@ -111,8 +111,8 @@ def login_arguments(plan: LoginPlan, *, own_mode: bool) -> tuple[str, ...]:
     device = plan.profile.device.get(plan.method or "")
     arguments = [*plan.profile.login_device, *(device.arguments if device else ())]
     if plan.method == "idc":
-        arguments += ["--identity-provider", plan.start_url] if plan.start_url else []
-        arguments += ["--region", plan.region] if plan.region else []
+        arguments += [plan.profile.start_url_option, plan.start_url] if plan.start_url else []
+        arguments += [plan.profile.region_option, plan.region] if plan.region else []
     return tuple(arguments)
 
 

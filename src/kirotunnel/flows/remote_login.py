@@ -40,7 +40,7 @@ from kirotunnel.flows.reach import reach
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
 from kirotunnel.local.loopback import busy_on_loopback
 from kirotunnel.local.relay import Relay, Route
-from kirotunnel.profiles.profile import Profile, load_profile
+from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession
@@ -98,7 +98,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     """Sign the CLI of one target in. Raises KirotunnelError; leaves nothing behind, here or there, on any way out."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + options.timeout_s
-    profile = load_profile("kiro-cli")
+    profile = profile_for(options.cli)
     busy_here = asyncio.ensure_future(asyncio.to_thread(busy_on_loopback, profile.ports))  # while we connect
     try:
         async with asyncio.timeout_at(deadline) as timer:

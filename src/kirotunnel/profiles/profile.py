@@ -6,9 +6,12 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from kirotunnel.errors import InternalError
+
+BUILT_IN: Final = ("kiro-cli", "kirotunnel")
+"""The profiles in this package, the usual one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,9 @@ class Profile:
     """Arguments of the login that opens a browser."""
     login_device: tuple[str, ...]
     """Arguments of the login by one-time code."""
+    start_url_option: str
+    """The option that takes the start URL of IAM Identity Center."""
+    region_option: str
     logout: tuple[str, ...]
     whoami: tuple[str, ...]
     version: tuple[str, ...]
@@ -51,6 +57,12 @@ class Profile:
     forward_since: tuple[int, ...]
     """The version from which remote mode serves them by port and Enter."""
     device: dict[str, DeviceLogin]
+
+
+def profile_for(cli: str) -> Profile:
+    """The profile of a CLI that is named as with --cli: by its own name, else kiro-cli's."""
+    name = cli.rpartition("/")[2]
+    return load_profile(name if name in BUILT_IN else BUILT_IN[0])
 
 
 @cache

@@ -91,7 +91,7 @@ _USER_CODE: Final = re.compile(r"\b[Cc]ode: *(?P<code>[A-Z0-9]{4}-[A-Z0-9]{4})(?
 # Kiro's own cloud launcher reads 1.24–2.0 as tolerantly as this.
 _PORT: Final = re.compile(r"(?:(?:localhost|127\.0\.0\.1):|[Pp]ort(?: number)?(?: is)?[: ]+)(?P<port>[0-9]{4,5})\b")
 # No word boundary: the launcher's spinner ends in `cancel`, and what follows is glued to it.
-_ERROR: Final = re.compile(r"error: *(?P<text>\S.*)$")
+_ERROR: Final = re.compile(r"error(?:\[KT\d+\])?: *(?P<text>\S.*)$")
 _SPINNER: Final = re.compile(rf"^\s*[{''.join(sorted(SPINNER_GLYPHS))}]+\s*")
 
 

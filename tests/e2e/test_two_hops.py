@@ -1,0 +1,71 @@
+"""kirotunnel at both ends: on a remote machine it is the CLI at the far end of its own tunnel."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import kirotunnel as package
+from e2e.conftest import Box, MakeBox
+from e2e.harness import kirotunnel, robot
+from e2e.test_login import LEGS, METHODS, PEOPLE, TYPES
+from lab.servers import Server
+
+IDC: Final = ("--start-url", "https://acme.awsapps.com/start", "--region", "us-east-1")
+LIBRARY: Final = "/opt/kirotunnel/lib"
+# What signing in needs of the environment that the tests run in; the remote has a Python and nothing else.
+PACKAGES: Final = (
+    "anyio", "backports", "certifi", "cffi", "click", "cryptography", "h11", "httpcore", "httpx", "idna",
+    "importlib_metadata", "jaraco", "jeepney", "joserfc", "keyring", "lazy_importer", "more_itertools", "platformdirs", "psutil",
+    "secretstorage", "socksio", "truststore", "zipp",
+)  # fmt: skip
+
+
+@pytest.fixture
+def far(make_box: MakeBox, sshd: Server) -> Iterator[Box]:
+    """A remote with kirotunnel installed as its users would have it."""
+    box = make_box(sshd)
+    library = box.remote.path(LIBRARY)
+    site = Path(sysconfig.get_paths()["purelib"])
+    for name in PACKAGES:
+        if (site / name).is_dir():
+            shutil.copytree(site / name, library / name, dirs_exist_ok=True)
+    for single in (*site.glob("_cffi_backend*"), site / "typing_extensions.py"):
+        shutil.copy(single, library / single.name)
+    here = Path(package.__file__).parent
+    shutil.copytree(here, library / "kirotunnel", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    variables = {**box.services.cli_environment(), "PYTHONPATH": LIBRARY, "PYTHONDONTWRITEBYTECODE": "1"}
+    exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
+    script = f'#!/bin/sh\n{exports}exec /usr/bin/python3 -m kirotunnel "$@"\n'
+    box.remote.write(f"/home/{box.user}/.local/bin/kirotunnel", script, mode=0o755, owner=box.user)
+    yield box
+    # Installed and signed in, so these are no remains; whatever else is left is one.
+    box.remote.run("rm -rf ~/.local/bin/kirotunnel ~/.local/share/kirotunnel", user=box.user)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_signs_itself_in_by_callback(far: Box, method: str) -> None:
+    options = IDC if method == "idc" else ()
+    run = kirotunnel(*far.arguments(*robot(method), "--cli", "kirotunnel", "--method", method, *options))
+    assert run.code == 0, run.stderr
+    account = run.named("signed_in")[0]["account"]
+    assert (account["type"], account["email"]) == (TYPES.get(method, method), PEOPLE[method])
+    assert len(run.named("callback_received")) <= LEGS[method]
+    whoami = far.remote.run("~/.local/bin/kirotunnel whoami", user=far.user)
+    assert PEOPLE[method] in whoami.stdout
+
+
+@pytest.mark.parametrize("method", ["google", "github", "builder-id", "idc"])
+def test_it_signs_itself_in_by_one_time_code(far: Box, method: str) -> None:
+    options = IDC if method == "idc" else ()
+    arguments = [*robot(method), "--cli", "kirotunnel", "--flow", "device", "--method", method, *options]
+    run = kirotunnel(*far.arguments(*arguments))
+    assert run.code == 0, run.stderr
+    account = run.named("signed_in")[0]["account"]
+    assert (account["type"], account["email"]) == (TYPES.get(method, method), PEOPLE[method])
+    assert run.named("device_code")
