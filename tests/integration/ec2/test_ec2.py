@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +22,6 @@ HOME_OF_BASH = "/home/bash"
 
 @pytest.fixture(scope="session")
 def clouds() -> Iterator[Cloud]:
-    pytest.importorskip("moto.server") if os.environ.get("CI") != "true" else __import__("moto.server")
     cloud = Cloud.start()
     yield cloud
     cloud.stop()
@@ -236,25 +233,6 @@ def test_an_instance_connect_endpoint(
     path = stand_in(tmp_path / "bin", sshd, expected, plugin=False)
     run = login(config, found, "-l", "bash", "-i", str(client_keys.plain), PATH=path)
     assert is_connected(run), run.stderr
-
-
-@pytest.mark.parametrize("arguments", [ssm_arguments("i-0123456789abcdef0"), endpoint_arguments("i-0123456789abcdef0")])
-def test_the_real_aws_takes_these_arguments(tmp_path: Path, arguments: list[str]) -> None:
-    """Where AWS's own CLI is installed it parses them: it gets as far as asking for credentials, or for the plugin."""
-    aws = shutil.which("aws")
-    if aws is None:
-        pytest.skip("not installed: aws")
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
-
-    def said(*words: str) -> str:
-        done = subprocess.run([aws, *words], capture_output=True, text=True, env=env, timeout=60, check=False)
-        return (done.stdout + done.stderr).lower()
-
-    version = said("--version")
-    if not version.startswith("aws-cli/") or (version.startswith("aws-cli/1.") and "open-tunnel" in arguments):
-        pytest.skip(f"this aws has no open-tunnel: {version}")
-    answer = said(*arguments)
-    assert "credentials" in answer or "sessionmanagerplugin" in answer, answer
 
 
 @pytest.mark.parametrize("wanted", ["auto", "eice"])
