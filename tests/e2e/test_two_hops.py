@@ -21,8 +21,8 @@ LIBRARY: Final = "/opt/kirotunnel/lib"
 # What signing in needs of the environment that the tests run in; the remote has a Python and nothing else.
 PACKAGES: Final = (
     "anyio", "backports", "certifi", "cffi", "click", "cryptography", "h11", "httpcore", "httpx", "idna",
-    "importlib_metadata", "jaraco", "jeepney", "joserfc", "keyring", "lazy_importer", "more_itertools", "platformdirs", "psutil",
-    "secretstorage", "socksio", "truststore", "zipp",
+    "importlib_metadata", "jaraco", "jeepney", "joserfc", "keyring", "lazy_importer", "more_itertools",
+    "platformdirs", "psutil", "secretstorage", "socksio", "truststore", "zipp",
 )  # fmt: skip
 
 
