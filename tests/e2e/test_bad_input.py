@@ -15,7 +15,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from e2e.conftest import Box, MakeBox
+from e2e.conftest import MakeBox
 from e2e.harness import Run, finish, kirotunnel, listening_here, read_event, robot, start, wait_until
 from lab.servers import Server
 from lab.test_lab import listening
@@ -350,13 +350,6 @@ def test_a_lost_connection_ends_the_login_on_both_sides(make_box: MakeBox, sshd:
     sshd.drop_connections()
     assert "had not come back from sign-in page 1 yet" in assert_failed(finish(process, 15), 5, "KT305")
     assert wait_until(lambda: box.remote.leftovers() == []), box.remote.leftovers()
-
-
-def test_forbidden_forwarding_is_said(make_box: MakeBox, remote: object, sshd: Server) -> None:
-    box: Box = make_box(sshd)
-    strict = box.remote.sshd(extra=["AllowTcpForwarding no"])
-    box = make_box(strict)
-    assert_failed(box.login("google"), 5, "KT307")
 
 
 def test_a_server_that_runs_something_else(make_box: MakeBox, sshd: Server) -> None:

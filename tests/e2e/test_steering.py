@@ -88,6 +88,18 @@ def test_where_the_server_listens_for_nobody_a_program_holds_it(
     assert_steered(box, run, "google", by="exec:python3")
 
 
+@pytest.mark.parametrize("setting", ["AllowTcpForwarding no", "DisableForwarding yes"])
+@pytest.mark.parametrize("way", ["v4", "v6", "both"])
+def test_with_forwarding_disabled_altogether_it_is_held_and_the_callback_arrives(
+    make_box: MakeBox, sshd: Server, setting: str, way: str
+) -> None:
+    strict = make_box(sshd).remote.sshd(extra=[setting])
+    box = make_box(strict)
+    with held_here(*WAYS[way]):
+        run = box.login("google")
+    assert_steered(box, run, "google", by="exec:python3")
+
+
 def test_dropbear_without_forwarding_back_has_a_program_hold_it(make_box: MakeBox, dropbear: Server) -> None:
     strict = make_box(dropbear).remote.dropbear(extra=["-k"])
     box = make_box(strict)

@@ -27,6 +27,7 @@ from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.reach import reach
 from kirotunnel.local.relay import Relay, Route
 from kirotunnel.profiles.profile import Profile, profile_for
+from kirotunnel.ssh.bridge import dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell
@@ -131,15 +132,16 @@ async def _deliver_one(
     observer = _Observer(environment)
     route = Route(
         rule=LegRule(leg=1, paths=frozenset(profile.callback_paths), state=None),
-        dial=partial(session.dial, port),
+        dial=partial(dial_target, session, port),
         observer=observer,
         cli=options.cli,
         host=options.target,
         policy=UrlPolicy(known_hosts=profile.authorize_hosts, trusted=options.trusted_hosts),
     )
+    way = await way_to_target(session)
     relay = await Relay.open(port, [route])
     try:
-        conversation.event(ev.TunnelOpened(leg=1, port=port, listen=relay.listen))
+        conversation.event(ev.TunnelOpened(leg=1, port=port, listen=relay.listen, via=way))
         conversation.tell("Go on in the other terminal: press Enter there, and open the address that it shows here.")
         session.lost.add_done_callback(lambda lost: observer.broken(lost.result(), options.target))
         await observer.done

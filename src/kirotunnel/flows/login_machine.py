@@ -244,8 +244,8 @@ class LoginMachine:
                 return self._host_answered(self._legs.get(leg), yes=yes)
             case ListenerChecked(leg, listening):
                 return self._listener_checked(self._legs.get(leg), listening)
-            case TunnelReady(leg, listen):
-                return self._tunnel_ready(self._legs.get(leg), listen)
+            case TunnelReady(leg):
+                return self._tunnel_ready(self._legs.get(leg), event)
             case TunnelFailed(leg, error):
                 return self._tunnel_failed(self._legs.get(leg), error)
             case Broken(error):
@@ -359,11 +359,12 @@ class LoginMachine:
             policy = policy.trusting(leg.page.host, leg.page.port)
         return [OpenTunnel(port, rule, policy)]
 
-    def _tunnel_ready(self, leg: _Leg | None, listen: tuple[str, ...]) -> list[Action]:
+    def _tunnel_ready(self, leg: _Leg | None, ready: TunnelReady) -> list[Action]:
         if leg is None or leg.url is None or leg.state is not LegState.OPENING:
             return []
         leg.state, leg.shown = LegState.OPEN, True
-        opened = ev.TunnelOpened(leg=leg.number, port=leg.url.redirect.port, listen=listen)
+        port = leg.url.redirect.port
+        opened = ev.TunnelOpened(leg=leg.number, port=port, listen=ready.listen, via=ready.via)
         return [Report(opened), OpenBrowser(leg.number, leg.page.url, leg.page.authority)]
 
     def _tunnel_failed(self, leg: _Leg | None, error: KirotunnelError) -> list[Action]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from kirotunnel import events as ev
 from kirotunnel.errors import KirotunnelError
@@ -44,6 +45,8 @@ class TunnelReady:
 
     leg: int
     listen: tuple[str, ...]
+    via: Literal["direct-tcpip", "exec"] = "direct-tcpip"
+    """How the target's port will be reached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from kirotunnel.local.loopback import busy_on_loopback
 from kirotunnel.local.relay import Relay, Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
+from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell, runner
@@ -158,6 +159,7 @@ class _Login:
         self._unseen: list[str] = []
         """What the CLI drew while a question of ours was open."""
         self._deadline = 0.0
+        self._way: Way = "direct-tcpip"
         self._result: LoginResult | None = None
 
     async def __aenter__(self) -> Self:
@@ -330,7 +332,8 @@ class _Login:
         self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
 
     async def _check_listener(self, leg: int, port: int) -> None:
-        rows = await self._shell.listeners()
+        # Whether the server forwards at all is asked in the same breath, so that it costs no time of its own.
+        rows, self._way = await asyncio.gather(self._shell.listeners(), way_to_target(self._session))
         listening = None if rows is None else any(row.port == port and row.reachable_by_loopback for row in rows)
         self._queue.put_nowait(m.ListenerChecked(leg, listening))
 
@@ -338,7 +341,7 @@ class _Login:
         leg = action.rule.leg
         route = Route(
             rule=action.rule,
-            dial=partial(self._session.dial, action.port),
+            dial=partial(dial_target, self._session, action.port),
             observer=_Observer(leg, self._queue),
             cli=self._options.cli,
             host=self._options.target,
@@ -346,7 +349,7 @@ class _Login:
         )
         if self._environment.paste is not None:
             self._relays[leg] = relay = Relay.without_listeners(action.port, route)
-            self._queue.put_nowait(m.TunnelReady(leg, relay.listen))
+            self._queue.put_nowait(m.TunnelReady(leg, relay.listen, self._way))
             return
         try:
             relay = await Relay.open(action.port, [route])
@@ -354,7 +357,7 @@ class _Login:
             self._queue.put_nowait(m.TunnelFailed(leg, exc))
             return
         self._relays[leg] = relay
-        self._queue.put_nowait(m.TunnelReady(leg, relay.listen))
+        self._queue.put_nowait(m.TunnelReady(leg, relay.listen, self._way))
 
     def _ask_for_callback(self, leg: int) -> None:
         paste, relay = self._environment.paste, self._relays.get(leg)
