@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,13 @@ _FOREIGN: Final = re.compile(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each process that runs tests a network of its own; with xdist that is each worker."""
+    """Give each process that runs tests a network of its own; with xdist that is each worker.
+
+    And the signals back that `nohup` or a shell's background took from it: programs under test would inherit that.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         enter_own_network()
 
