@@ -40,7 +40,11 @@ class Box:
         return ["login", self.alias, "-F", str(self.config), "--json", *self.services.trust, *more]
 
     def login(self, method: str, *more: str, decision: str = "allow", timeout: float = 60) -> Run:
-        return kirotunnel(*self.arguments(*robot(method, decision), *more), timeout=timeout)
+        run = kirotunnel(*self.arguments(*robot(method, decision), *more), timeout=timeout)
+        # The canary of every login: what came to the CLI's listeners is nowhere but in the address that is to be opened.
+        shown = run.stdout + "".join(line for line in run.stderr.splitlines(True) if not line.startswith("http"))
+        assert [secret for secret in self.secrets() if secret in shown] == []
+        return run
 
     def log(self) -> list[dict[str, Any]]:
         return self.remote.standin_log(self.user)

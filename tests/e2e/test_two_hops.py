@@ -48,6 +48,20 @@ def far(make_box: MakeBox, sshd: Server) -> Iterator[Box]:
     box.remote.run("rm -rf ~/.local/bin/kirotunnel ~/.local/share/kirotunnel", user=box.user)
 
 
+def test_an_identity_provider_that_was_named_needs_no_portal(far: Box) -> None:
+    where = far.services.where
+    named = ("--issuer", where["issuer_url"], "--client-id", where["client_id"])
+    run = kirotunnel(*far.arguments(*robot("external-idp"), "--cli", "kirotunnel", *named))
+    assert run.code == 0, run.stderr
+    assert run.named("signed_in")[0]["account"]["type"] == "external-idp"
+    assert len(run.named("tunnel_opened")) == 1
+
+
+def test_kiro_cli_takes_no_identity_provider_by_option(far: Box) -> None:
+    run = kirotunnel(*far.arguments("--issuer", "https://idp.example.com", "--client-id", "x"))
+    assert (run.code, run.failure) == (6, "KT403")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_signs_itself_in_by_callback(far: Box, method: str) -> None:
     options = IDC if method == "idc" else ()
@@ -60,11 +74,12 @@ def test_it_signs_itself_in_by_callback(far: Box, method: str) -> None:
     assert PEOPLE[method] in whoami.stdout
 
 
-@pytest.mark.parametrize("method", ["google", "github", "builder-id", "idc"])
+@pytest.mark.parametrize("method", METHODS)
 def test_it_signs_itself_in_by_one_time_code(far: Box, method: str) -> None:
-    options = IDC if method == "idc" else ()
-    arguments = [*robot(method), "--cli", "kirotunnel", "--flow", "device", "--method", method, *options]
-    run = kirotunnel(*far.arguments(*arguments))
+    where = far.services.where
+    named = {"idc": IDC, "external-idp": ("--issuer", where["issuer_url"], "--client-id", where["client_id"])}
+    arguments = [*robot(method), "--cli", "kirotunnel", "--flow", "device", "--method", method]
+    run = kirotunnel(*far.arguments(*arguments, *named.get(method, ())))
     assert run.code == 0, run.stderr
     account = run.named("signed_in")[0]["account"]
     assert (account["type"], account["email"]) == (TYPES.get(method, method), PEOPLE[method])

@@ -20,6 +20,7 @@ from kirotunnel.cli.options import (
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation, Environment
+    from kirotunnel.flows.login_plan import Provider
     from kirotunnel.flows.remote_login import LoginOptions
     from kirotunnel.ssh.config import SSHOptions
 
@@ -31,7 +32,7 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 @click.option("--method", type=click.Choice(METHODS), help="How to sign in [default: chosen in the browser].")
 @click.option("--start-url", metavar="URL", help="Start URL of IAM Identity Center, for idc.")
 @click.option("--region", metavar="REGION", help="Region of IAM Identity Center, for idc.")
-@click.option("--issuer", metavar="URL", help="Identity provider, for external-idp without TARGET and portal.")
+@click.option("--issuer", metavar="URL", help="Identity provider, for external-idp without the portal.")
 @click.option("--client-id", metavar="ID", help="Client registered there, with --issuer.")
 @click.option("--scope", multiple=True, metavar="SCOPE", help="Scope to ask for, with --issuer; repeatable.")
 @click.option(
@@ -84,8 +85,6 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     )
 
     async def flow() -> int:
-        if chosen["issuer"] or chosen["client_id"] or chosen["scope"]:
-            raise click.UsageError("--issuer, --client-id and --scope are for signing in without TARGET", ctx)
         fill_from_settings(ctx, target)
         options = login_options(chosen | {"target": target})
         environment = make_environment(chosen, conversation)
@@ -130,11 +129,24 @@ def login_options(chosen: dict[str, Any]) -> LoginOptions:
         flow=chosen["flow"],
         start_url=chosen["start_url"],
         region=chosen["region"],
+        provider=provider_of(chosen),
         expect=chosen["expect"],
         force=chosen["force"],
         trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
         timeout_s=chosen["timeout"],
     )
+
+
+def provider_of(chosen: dict[str, Any]) -> Provider | None:
+    """The identity provider that the options name, if any. Raises click.UsageError where half of it is missing."""
+    from kirotunnel.flows.login_plan import Provider
+
+    if not (chosen.get("issuer") or chosen.get("client_id") or chosen.get("scope")):
+        return None
+    if not (chosen["issuer"] and chosen["client_id"]):
+        raise click.UsageError("--issuer and --client-id go together, and --scope with them")
+    scopes = tuple(scope for text in chosen["scope"] for scope in text.split())
+    return Provider(issuer=chosen["issuer"], client_id=chosen["client_id"], scopes=scopes)
 
 
 def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Environment:

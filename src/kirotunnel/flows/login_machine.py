@@ -210,6 +210,7 @@ class LoginMachine:
             return [Report(seen), *self._verdict_signed_in(facts.account, already=True)]
         try:
             own_mode = choose_own_mode(plan, facts)
+            arguments = login_arguments(plan, own_mode=own_mode)
         except LoginRefusedError as exc:
             return [Report(seen), *self._fail(exc)]
         by_port = own_mode and own_mode_uses_port(plan, facts)
@@ -227,7 +228,7 @@ class LoginMachine:
         return [
             Report(seen),
             *steering,
-            StartRemote(login_arguments(plan, own_mode=own_mode), own_mode, facts.account is not None),
+            StartRemote(arguments, own_mode, facts.account is not None),
             Report(ev.LoginStarted(flow="device" if own_mode and not by_port else "callback")),
         ]
 

@@ -27,6 +27,15 @@ Flow = Literal["auto", "callback", "device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An organization's identity provider, as the person names it to the remote CLI."""
+
+    issuer: str
+    client_id: str
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginPlan:
     """What was asked for."""
 
@@ -41,6 +50,8 @@ class LoginPlan:
     expect: str | None = None
     start_url: str | None = None
     region: str | None = None
+    provider: Provider | None = None
+    """The identity provider, where the portal is not to name it."""
     policy: UrlPolicy = field(default_factory=UrlPolicy)
     """Hosts for authorize URLs; one-time codes have the profile's device hosts beside."""
     paste: bool = False
@@ -77,7 +88,7 @@ def choose_own_mode(plan: LoginPlan, facts: RemoteFacts) -> bool:
     if plan.flow != "device" and opener_works:
         return False
     where = "WSL" if facts.wsl else {"Darwin": "macOS"}.get(facts.system, facts.system or "this system")
-    if plan.method == "external-idp":
+    if plan.method == "external-idp" and plan.method not in plan.profile.device:
         reason = "by one-time code" if plan.flow == "device" else f"on {where}"
         raise LoginRefusedError(
             f"{plan.cli} has no sign-in with an organization's identity provider {reason}",
@@ -107,13 +118,27 @@ def own_mode_uses_port(plan: LoginPlan, facts: RemoteFacts) -> bool:
 def login_arguments(plan: LoginPlan, *, own_mode: bool) -> tuple[str, ...]:
     """The arguments of the CLI's login."""
     if not own_mode:
-        return plan.profile.login
+        return (*plan.profile.login, *provider_arguments(plan))
     device = plan.profile.device.get(plan.method or "")
     arguments = [*plan.profile.login_device, *(device.arguments if device else ())]
     if plan.method == "idc":
         arguments += [plan.profile.start_url_option, plan.start_url] if plan.start_url else []
         arguments += [plan.profile.region_option, plan.region] if plan.region else []
-    return tuple(arguments)
+    return (*arguments, *provider_arguments(plan))
+
+
+def provider_arguments(plan: LoginPlan) -> tuple[str, ...]:
+    """The options that name the identity provider. Raises LoginRefusedError where the CLI takes none."""
+    if plan.provider is None:
+        return ()
+    if not plan.profile.provider_options:
+        raise LoginRefusedError(
+            f"{plan.cli} takes its identity provider from the portal, not from --issuer",
+            "leave out --issuer, --client-id and --scope, and choose your organization on the sign-in page",
+        )
+    issuer, client_id, scope = plan.profile.provider_options
+    scopes = [part for text in plan.provider.scopes for part in (scope, text)]
+    return (issuer, plan.provider.issuer, client_id, plan.provider.client_id, *scopes)
 
 
 def is_of_method(account: ev.Account, method: Method) -> bool:

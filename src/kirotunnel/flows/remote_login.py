@@ -35,7 +35,7 @@ from kirotunnel.errors import (
 from kirotunnel.flows import login_steps as m
 from kirotunnel.flows.environment import Environment, Paste
 from kirotunnel.flows.login_machine import LoginMachine
-from kirotunnel.flows.login_plan import Flow, LoginPlan, Method
+from kirotunnel.flows.login_plan import Flow, LoginPlan, Method, Provider
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
 from kirotunnel.local.loopback import busy_on_loopback
@@ -78,6 +78,8 @@ class LoginOptions:
     flow: Flow = "auto"
     start_url: str | None = None
     region: str | None = None
+    provider: Provider | None = None
+    """The identity provider for a CLI that takes it as an option; kiro-cli's portal names it."""
     expect: str | None = None
     force: bool = False
     trusted_hosts: tuple[TrustedHost, ...] = ()
@@ -139,6 +141,7 @@ class _Login:
                 expect=options.expect,
                 start_url=options.start_url,
                 region=options.region,
+                provider=options.provider,
                 policy=UrlPolicy(known_hosts=profile.authorize_hosts, trusted=options.trusted_hosts),
                 paste=environment.paste is not None,
                 interactive=environment.terminal is not None,

@@ -35,6 +35,8 @@ class Profile:
     start_url_option: str
     """The option that takes the start URL of IAM Identity Center."""
     region_option: str
+    provider_options: tuple[str, ...]
+    """The options that take issuer, client ID and scope of an identity provider; empty where the CLI has none."""
     logout: tuple[str, ...]
     whoami: tuple[str, ...]
     version: tuple[str, ...]
