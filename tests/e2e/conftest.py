@@ -41,7 +41,7 @@ class Box:
 
     def login(self, method: str, *more: str, decision: str = "allow", timeout: float = 60) -> Run:
         run = kirotunnel(*self.arguments(*robot(method, decision), *more), timeout=timeout)
-        # The canary of every login: what came to the CLI's listeners is nowhere but in the address that is to be opened.
+        # The canary of every login: what came to the listeners there is nowhere but in the address to open.
         shown = run.stdout + "".join(line for line in run.stderr.splitlines(True) if not line.startswith("http"))
         assert [secret for secret in self.secrets() if secret in shown] == []
         return run
