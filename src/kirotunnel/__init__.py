@@ -14,10 +14,53 @@ from typing import TYPE_CHECKING, Any
 from kirotunnel.version import __version__
 
 if TYPE_CHECKING:
-    from kirotunnel.api import Account, AttachResult, Event, KirotunnelError, LoginResult, attach, login
+    from kirotunnel.api import (
+        Account,
+        AttachResult,
+        Event,
+        KirotunnelError,
+        LoginResult,
+        LogoutResult,
+        SignInResult,
+        attach,
+        login,
+        login_here,
+        logout,
+        token,
+        whoami,
+    )
 
-_LAZY = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "attach", "login"]
-__all__ = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "__version__", "attach", "login"]
+_LAZY = [
+    "Account",
+    "AttachResult",
+    "Event",
+    "KirotunnelError",
+    "LoginResult",
+    "LogoutResult",
+    "SignInResult",
+    "attach",
+    "login",
+    "login_here",
+    "logout",
+    "token",
+    "whoami",
+]
+__all__ = [
+    "Account",
+    "AttachResult",
+    "Event",
+    "KirotunnelError",
+    "LoginResult",
+    "LogoutResult",
+    "SignInResult",
+    "__version__",
+    "attach",
+    "login",
+    "login_here",
+    "logout",
+    "token",
+    "whoami",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,14 +10,33 @@ from kirotunnel.flows.attach import AttachOptions, AttachResult
 from kirotunnel.flows.attach import attach as _attach
 from kirotunnel.flows.environment import Environment, Paste, Silence
 from kirotunnel.flows.login_plan import Flow, Method
+from kirotunnel.flows.native_login import SignInResult, sign_in
 from kirotunnel.flows.remote_login import LoginOptions, LoginResult
 from kirotunnel.flows.remote_login import login as _login
+from kirotunnel.flows.session import Choice, LogoutResult, Sessions
+from kirotunnel.flows.sign_in_environment import SignInEnvironment
+from kirotunnel.flows.sign_in_route import SignInOptions
 from kirotunnel.local.browser import Browser, DefaultBrowser
+from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.prompts import Nobody, Prompts
 from kirotunnel.wire.redirect import TrustedHost
 
-__all__ = ["Account", "AttachResult", "Event", "KirotunnelError", "LoginResult", "attach", "login"]
+__all__ = [
+    "Account",
+    "AttachResult",
+    "Event",
+    "KirotunnelError",
+    "LoginResult",
+    "LogoutResult",
+    "SignInResult",
+    "attach",
+    "login",
+    "login_here",
+    "logout",
+    "token",
+    "whoami",
+]
 
 
 async def login(
@@ -92,3 +111,63 @@ async def attach(
         timeout_s=timeout_s,
     )
     return await _attach(options, Environment(conversation=Silence(on_event), prompts=prompts or Nobody()))
+
+
+async def login_here(
+    *,
+    method: Method | None = None,
+    flow: Flow = "auto",
+    start_url: str | None = None,
+    region: str | None = None,
+    issuer: str | None = None,
+    client_id: str | None = None,
+    scopes: Sequence[str] = (),
+    expect: str | None = None,
+    force: bool = False,
+    trust_url_hosts: Sequence[str] = (),
+    timeout_s: float = 600.0,
+    browser: Browser | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> SignInResult:
+    """Sign in on this machine, with no kiro-cli needed; the arguments are the options of `kirotunnel login`.
+
+    Raises KirotunnelError; a sign-in that fails leaves the session that was there before.
+    """
+    options = SignInOptions(
+        method=method,
+        flow=flow,
+        start_url=start_url,
+        region=region,
+        issuer=issuer,
+        client_id=client_id,
+        scopes=tuple(scopes),
+        expect=expect,
+        force=force,
+        timeout_s=timeout_s,
+    )
+    trusted = tuple(TrustedHost.parse(text) for text in trust_url_hosts)
+    return await sign_in(options, _here(on_event, browser or DefaultBrowser(), trusted))
+
+
+async def whoami() -> Account | None:
+    """Who is signed in on this machine; None for nobody. Renews the session where it is about to end."""
+    return await Sessions(_here()).whoami(Choice())
+
+
+async def token() -> Secret[str]:
+    """This machine's access token, renewed if it ends within a minute. Raises KirotunnelError where there is none."""
+    session = await Sessions(_here()).fresh(Choice())
+    return session.tokens.access_token
+
+
+async def logout() -> LogoutResult:
+    """Sign out on this machine: deleted here first, then revoked at the service where it can be."""
+    return await Sessions(_here()).end(Choice())
+
+
+def _here(
+    on_event: Callable[[Event], None] | None = None,
+    browser: Browser | None = None,
+    trusted: tuple[TrustedHost, ...] = (),
+) -> SignInEnvironment:
+    return SignInEnvironment.real(conversation=Silence(on_event), browser=browser, trusted=trusted)
