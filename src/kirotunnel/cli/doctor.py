@@ -10,7 +10,7 @@ import click
 from kirotunnel import events as ev
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.main import colored
-from kirotunnel.cli.options import output_options, ssh_options
+from kirotunnel.cli.options import fill_from_settings, output_options, ssh_options
 
 if TYPE_CHECKING:
     from kirotunnel.diagnose.checks import Check
@@ -34,17 +34,17 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     """
     chosen = ctx.params
     from kirotunnel.cli.login import ssh_options_of
-    from kirotunnel.cli.render import HERE
     from kirotunnel.cli.running import make_conversation, run_flow
     from kirotunnel.diagnose.doctor import examine
     from kirotunnel.local.terminal import Terminal
     from kirotunnel.ssh.prompts import Nobody
 
     conversation = make_conversation(
-        target or HERE, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
+        target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
     )
 
     async def flow() -> int:
+        fill_from_settings(ctx, target)
         report = await examine(
             target,
             ssh_options_of(chosen),
@@ -59,7 +59,7 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
             click.echo("\n".join(report_lines(report)))
         return 0 if report.healthy else 1
 
-    return run_flow(target or HERE, conversation, flow, verbose=chosen["verbose"])
+    return run_flow(target, conversation, flow, verbose=chosen["verbose"])
 
 
 def _event(found: Finding) -> ev.Finding:

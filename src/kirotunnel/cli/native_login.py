@@ -21,16 +21,13 @@ _NEED_TARGET: Final = ("ssh_port", "ssh_user", "identity_files", "jump", "ssh_co
 
 def run_native_login(ctx: click.Context) -> int:
     """Sign in, as the command's parameters say."""
-    for name in _NEED_TARGET:
-        if name in ctx.params and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = next(param.opts[-1] for param in ctx.command.params if param.name == name)
-            raise click.UsageError(f"{option} is about a TARGET, and none was given", ctx)
     from kirotunnel.cli.running import make_conversation, run_flow
 
     chosen = ctx.params
     conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
 
     async def flow() -> int:
+        _refuse_options_of_a_target(ctx)
         fill_from_settings(ctx, None)
         options, environment = sign_in_options(chosen), sign_in_environment(chosen, conversation)
         if chosen["dry_run"]:
@@ -44,6 +41,13 @@ def run_native_login(ctx: click.Context) -> int:
         return 0
 
     return run_flow(None, conversation, flow, verbose=chosen["verbose"])
+
+
+def _refuse_options_of_a_target(ctx: click.Context) -> None:
+    for name in _NEED_TARGET:
+        if name in ctx.params and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(param.opts[-1] for param in ctx.command.params if param.name == name)
+            raise click.UsageError(f"{option} is about a TARGET, and none was given", ctx)
 
 
 def sign_in_options(chosen: dict[str, Any]) -> SignInOptions:
