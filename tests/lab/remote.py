@@ -11,6 +11,7 @@ Nothing of this machine is changed: see `namespace.py` for why nothing is left, 
 
 from __future__ import annotations
 
+import errno
 import glob
 import ipaddress
 import itertools
@@ -18,6 +19,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -39,6 +41,9 @@ _LOGS: Final = f"{STANDIN_DIRECTORY}/log"
 _LOG_VARIABLE: Final = "KIRO_STANDIN_LOG"
 _PROGRAM_DIRECTORIES: Final = ("/usr/bin", "/usr/sbin", "/usr/games")
 _USER_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+_BACK_SECONDS: Final = 5.0
+_NOBODY: Final = 9
+"""The discard service's port (RFC 863), on which nobody listens there."""
 _SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -143,7 +148,21 @@ class RemoteMachine:
         """Have the link again. Connections that outlived the cut go on."""
         if self._is_cut:
             self.namespace.set_link("up")
+            # Who asked for the address during the cut is remembered as unreachable for a while.
+            subprocess.run(["ip", "neigh", "flush", "dev", self.namespace.link], check=True)
+            self._await_answer()
         self._is_cut = False
+
+    def _await_answer(self) -> None:
+        """Wait until the machine answers again: a port on which nobody listens refuses."""
+        end = time.monotonic() + _BACK_SECONDS
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex((str(self.address), _NOBODY)) == errno.ECONNREFUSED:
+                    return
+            time.sleep(0.02)
+        raise TimeoutError(f"{self.address} is not back after its link was")
 
     # --- What is installed
 
