@@ -163,10 +163,16 @@ def _forwarding(target: Target) -> Check:
         return Check("forwarding", "allowed, both ways")
     if forwards.to_target:
         return Check("forwarding", "allowed to the target; ports are held there by a program instead")
+    if carrier := target.facts.examined.carrier:
+        return Check("forwarding", f"refused; the callback travels over a command there instead ({carrier})")
     return Check(
         "forwarding",
         "refused",
-        (finding("KT307", "error", f"{target.name} does not let us reach its loopback (tried, and refused)"),),
+        (
+            finding(
+                "KT307", "error", f"{target.name} does not let us reach its loopback, and has nothing to do it for us"
+            ),
+        ),
     )
 
 

@@ -34,6 +34,8 @@ class Examined:
     proxy: bool
     """Whether it goes out by a proxy of its environment."""
     listeners: list[ListeningPort] | None
+    carrier: str | None
+    """The program that would carry the callback where forwarding is forbidden; None where there is none."""
     reached: dict[str, Reached]
     """Each service, and whether it answered."""
 
@@ -63,6 +65,7 @@ def read_examined(records: Iterable[Record]) -> Examined:
         keychain="open" if one("keychain") == "open" else "locked" if one("keychain") == "locked" else None,
         proxy=bool(one("proxy")),
         listeners=read_listeners(records),
+        carrier=one_line(one("carrier"), 40) or None,
         reached={one_line(url, 120): _REACHED.get(word, "unknown") for word, url in reached},
     )
 

@@ -56,6 +56,7 @@ EXAMINED = Examined(
     keychain=None,
     proxy=False,
     listeners=[],
+    carrier="python3",
     reached={"https://service": "yes"},
 )
 THERE = ThereFacts(
@@ -155,16 +156,20 @@ def test_a_wrong_clock_silences_the_certificates_that_it_breaks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("forwards", "expected"),
+    ("forwards", "carrier", "expected"),
     [
-        ((True, True), {}),
-        ((True, False), {}),
-        ((False, True), {"KT307": "error"}),
-        ((False, False), {"KT307": "error"}),
+        ((True, True), None, {}),
+        ((True, False), None, {}),
+        ((False, True), None, {"KT307": "error"}),
+        ((False, False), None, {"KT307": "error"}),
+        ((False, False), "perl", {}),
     ],
 )
-def test_only_the_way_to_the_target_is_needed(forwards: tuple[bool, bool], expected: dict[str, str]) -> None:
-    facts = replace(THERE, forwards=ForwardFacts(to_target=forwards[0], to_here=forwards[1]))
+def test_only_a_way_to_the_target_is_needed(
+    forwards: tuple[bool, bool], carrier: str | None, expected: dict[str, str]
+) -> None:
+    examined = replace(EXAMINED, carrier=carrier)
+    facts = replace(THERE, examined=examined, forwards=ForwardFacts(to_target=forwards[0], to_here=forwards[1]))
     assert severities(check_there(target(facts))) == expected
 
 
