@@ -175,17 +175,26 @@ start_lease() {
 # --- who listens ---
 
 listeners() {
-	if rows=$(ss -ltnpH 2>/dev/null) && [ -n "$rows" ]; then
-		printf '\n%s\n' "$rows" | sed "s/^/$N ss /"
-		say listeners-by ss
-	elif [ -r /proc/net/tcp ]; then
-		cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep ' 0A ' | sed "s/^/$N proc /"
-		own_sockets
-		say listeners-by proc
-	elif rows=$(lsof -nP -iTCP -sTCP:LISTEN -F pcn 2>/dev/null) && [ -n "$rows" ]; then
-		printf '\n%s\n' "$rows" | sed "s/^/$N lsof /"
-		say listeners-by lsof
-	fi
+	listeners_by_ss || listeners_by_proc || listeners_by_lsof
+}
+
+listeners_by_ss() {
+	rows=$(ss -ltnpH 2>/dev/null) && [ -n "$rows" ] || return 1
+	printf '\n%s\n' "$rows" | sed "s/^/$N ss /"
+	say listeners-by ss
+}
+
+listeners_by_proc() {
+	[ -r /proc/net/tcp ] || return 1
+	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep ' 0A ' | sed "s/^/$N proc /"
+	own_sockets
+	say listeners-by proc
+}
+
+listeners_by_lsof() {
+	rows=$(lsof -nP -iTCP -sTCP:LISTEN -F pcn 2>/dev/null) && [ -n "$rows" ] || return 1
+	printf '\n%s\n' "$rows" | sed "s/^/$N lsof /"
+	say listeners-by lsof
 }
 
 own_sockets() {

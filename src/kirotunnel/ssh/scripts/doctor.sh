@@ -59,7 +59,7 @@ examine() {
 		command -v "$carrier" >/dev/null 2>&1 && say carrier "$carrier" && break
 	done
 	say proxy "${HTTPS_PROXY:-$https_proxy}"
-	listeners
+	listeners_by_proc || listeners_by_ss || listeners_by_lsof
 	reaching=
 	for host in $HOSTS; do
 		reach_one "$host" &
