@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -114,11 +114,10 @@ class Steps(Screen):
 
     def event(self, event: ev.Event) -> None:
         """Say it as a step."""
-        sentence = _STEPS.get(type(event))
-        if sentence is None:
-            super().event(event)
+        if step := _step(event, self._target, self._method):
+            self.tell(step)
         else:
-            self.tell(sentence(event, self._target, self._method))
+            super().event(event)
 
     def tell(self, text: str) -> None:
         """A step; what follows its first line is a remark."""
@@ -149,21 +148,18 @@ class Steps(Screen):
 # --- the steps -------------------------------------------------------------------------------------------------------
 
 
-def _connecting(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.Connecting)  # noqa: S101 - by the table below
+def _connecting(event: ev.Connecting, target: str, _: str) -> str:
     return (
         f"`kirotunnel login {target}` begins: it connects by SSH to {one_line(event.user)}@{event.host} "
         f"port {event.port}"
     )
 
 
-def _connected(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.Connected)  # noqa: S101 - by the table below
+def _connected(event: ev.Connected, target: str, _: str) -> str:
     return f"The server has the host key that is known for {target}, and accepted our key\n{one_line(event.host_key)}"
 
 
-def _remote_cli(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.RemoteCli)  # noqa: S101 - by the table below
+def _remote_cli(event: ev.RemoteCli, target: str, _: str) -> str:
     version = f" {one_line(event.version)}" if event.version else ""
     who = "somebody is signed in" if event.signed_in else "nobody is signed in"
     return f"Found kiro-cli{version} on {target}; {who}\n{one_line(event.path)}"
@@ -173,8 +169,7 @@ def _login_started(_: ev.Event, target: str, __: str) -> str:
     return f"Started `kiro-cli login` on {target}, with a browser opener of ours that sends its address here"
 
 
-def _browser_requested(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.BrowserRequested)  # noqa: S101 - by the table below
+def _browser_requested(event: ev.BrowserRequested, target: str, _: str) -> str:
     return (
         f"kiro-cli wants sign-in page {event.leg} opened, on {one_line(event.authorize_host)}\n"
         f"It waits for the answer on port {event.redirect_port} of {target}'s own localhost, "
@@ -182,13 +177,11 @@ def _browser_requested(event: ev.Event, target: str, _: str) -> str:
     )
 
 
-def _tunnel_opened(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.TunnelOpened)  # noqa: S101 - by the table below
+def _tunnel_opened(event: ev.TunnelOpened, target: str, _: str) -> str:
     return f"Opened the same port here, before the page: {' and '.join(event.listen)}"
 
 
-def _browser_opened(event: ev.Event, _: str, method: str) -> str:
-    assert isinstance(event, ev.BrowserOpened)  # noqa: S101 - by the table below
+def _browser_opened(event: ev.BrowserOpened, _: str, method: str) -> str:
     if event.how == "robot":
         return f"A robot opened the page, and signs in as a person would ({method})"
     if event.how == "printed":
@@ -196,24 +189,20 @@ def _browser_opened(event: ev.Event, _: str, method: str) -> str:
     return f"Started {one_line(event.how)} with the page: please sign in there; any choice works"
 
 
-def _refused(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.RequestRefused)  # noqa: S101 - by the table below
+def _refused(event: ev.RequestRefused, target: str, _: str) -> str:
     return f"Answered a stray request here; it did not reach {target}\nIt was {_REASONS[event.reason]}"
 
 
-def _callback(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.CallbackReceived)  # noqa: S101 - by the table below
+def _callback(event: ev.CallbackReceived, target: str, _: str) -> str:
     answer = "an approval" if event.outcome == "granted" else "a denial"
     return f"The browser came back with {answer}; this request goes through SSH to {target}"
 
 
-def _tunnel_closed(event: ev.Event, _: str, __: str) -> str:
-    assert isinstance(event, ev.TunnelClosed)  # noqa: S101 - by the table below
+def _tunnel_closed(event: ev.TunnelClosed, _: str, __: str) -> str:
     return f"Closed port {event.port} here; it was open for {_duration(event.open_ms)}"
 
 
-def _signed_in(event: ev.Event, target: str, _: str) -> str:
-    assert isinstance(event, ev.SignedIn)  # noqa: S101 - by the table below
+def _signed_in(event: ev.SignedIn, target: str, _: str) -> str:
     return f"`kiro-cli whoami` on {target} says: {one_line(event.account.describe())}"
 
 
@@ -226,19 +215,33 @@ _REASONS: Final[dict[ev.RefusalReason, str]] = {
     "idle": "a connection that asked for nothing",
 }
 
-_STEPS: Final[dict[type[ev.Event], Callable[[ev.Event, str, str], str]]] = {
-    ev.Connecting: _connecting,
-    ev.Connected: _connected,
-    ev.RemoteCli: _remote_cli,
-    ev.LoginStarted: _login_started,
-    ev.BrowserRequested: _browser_requested,
-    ev.TunnelOpened: _tunnel_opened,
-    ev.BrowserOpened: _browser_opened,
-    ev.RequestRefused: _refused,
-    ev.CallbackReceived: _callback,
-    ev.TunnelClosed: _tunnel_closed,
-    ev.SignedIn: _signed_in,
-}
+
+def _step(event: ev.Event, target: str, method: str) -> str | None:
+    """What happened in this step; None where the event is none."""
+    match event:
+        case ev.Connecting():
+            return _connecting(event, target, method)
+        case ev.Connected():
+            return _connected(event, target, method)
+        case ev.RemoteCli():
+            return _remote_cli(event, target, method)
+        case ev.LoginStarted():
+            return _login_started(event, target, method)
+        case ev.BrowserRequested():
+            return _browser_requested(event, target, method)
+        case ev.TunnelOpened():
+            return _tunnel_opened(event, target, method)
+        case ev.BrowserOpened():
+            return _browser_opened(event, target, method)
+        case ev.RequestRefused():
+            return _refused(event, target, method)
+        case ev.CallbackReceived():
+            return _callback(event, target, method)
+        case ev.TunnelClosed():
+            return _tunnel_closed(event, target, method)
+        case ev.SignedIn():
+            return _signed_in(event, target, method)
+    return None
 
 
 # --- the summary -----------------------------------------------------------------------------------------------------

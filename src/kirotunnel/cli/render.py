@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,8 +30,7 @@ class Screen:
 
     def event(self, event: ev.Event) -> None:
         """Say what happened, where a person wants to know."""
-        sentence = _SENTENCES.get(type(event))
-        text = sentence(event, self._target) if sentence else None
+        text = _sentence(event, self._target)
         if text and isinstance(event, ev.DeviceCode):
             self._line(text)  # like the address, it is needed whatever else is silenced
         elif text:
@@ -104,59 +102,61 @@ class JsonLines:
         self._screen.remote(text)
 
 
-def _connecting(event: ev.Event, _: str) -> str:
-    assert isinstance(event, ev.Connecting)  # noqa: S101 - by the table below
+def _connecting(event: ev.Connecting, _: str) -> str:
     via = f" via {', '.join(event.via)}" if event.via else ""
     port = "" if event.port == 22 else f" port {event.port}"
     return f"Connecting to {one_line(event.user)}@{one_line(event.host)}{port}{via}"
 
 
-def _remote_cli(event: ev.Event, target: str) -> str:
-    assert isinstance(event, ev.RemoteCli)  # noqa: S101 - by the table below
+def _remote_cli(event: ev.RemoteCli, target: str) -> str:
     version = f" {event.version}" if event.version else ""
     return f"Found {one_line(event.path)}{version} on {target}"
 
 
-def _port_steered(event: ev.Event, target: str) -> str:
-    assert isinstance(event, ev.PortSteered)  # noqa: S101 - by the table below
+def _port_steered(event: ev.PortSteered, target: str) -> str:
     return f"Port {event.busy} is in use here by {event.holder}; it is held on {target}, so that another is taken"
 
 
-def _tunnel_opened(event: ev.Event, target: str) -> str:
-    assert isinstance(event, ev.TunnelOpened)  # noqa: S101 - by the table below
+def _tunnel_opened(event: ev.TunnelOpened, target: str) -> str:
     if not event.listen:
         return f"Nothing is listened on here: you bring the answer for port {event.port} of {target}"
     return f"Waiting on {' and '.join(event.listen)} for the browser to come back"
 
 
-def _browser_opened(event: ev.Event, _: str) -> str | None:
-    assert isinstance(event, ev.BrowserOpened)  # noqa: S101 - by the table below
+def _browser_opened(event: ev.BrowserOpened, _: str) -> str | None:
     return "No browser was started: please open the address above" if event.how == "printed" else None
 
 
-def _device_code(event: ev.Event, _: str) -> str:
-    assert isinstance(event, ev.DeviceCode)  # noqa: S101 - by the table below
+def _device_code(event: ev.DeviceCode, _: str) -> str:
     return f"Confirm this code in the browser, and only if you see the same there. Code: {event.user_code}"
 
 
-def _callback(event: ev.Event, target: str) -> str:
-    assert isinstance(event, ev.CallbackReceived)  # noqa: S101 - by the table below
+def _callback(event: ev.CallbackReceived, target: str) -> str:
     answer = "an approval" if event.outcome == "granted" else "a denial"
     return f"The browser came back with {answer}" + ("" if target == HERE else f"; it goes to {target}")
 
 
-def _lost(event: ev.Event, target: str) -> str:
-    assert isinstance(event, ev.ConnectionLost)  # noqa: S101 - by the table below
+def _lost(event: ev.ConnectionLost, target: str) -> str:
     return f"The connection to {target} was lost"
 
 
-_SENTENCES: Final[dict[type[ev.Event], Callable[[ev.Event, str], str | None]]] = {
-    ev.Connecting: _connecting,
-    ev.RemoteCli: _remote_cli,
-    ev.PortSteered: _port_steered,
-    ev.TunnelOpened: _tunnel_opened,
-    ev.BrowserOpened: _browser_opened,
-    ev.DeviceCode: _device_code,
-    ev.CallbackReceived: _callback,
-    ev.ConnectionLost: _lost,
-}
+def _sentence(event: ev.Event, target: str) -> str | None:
+    """What a person is told of the event; None where that is nothing."""
+    match event:
+        case ev.Connecting():
+            return _connecting(event, target)
+        case ev.RemoteCli():
+            return _remote_cli(event, target)
+        case ev.PortSteered():
+            return _port_steered(event, target)
+        case ev.TunnelOpened():
+            return _tunnel_opened(event, target)
+        case ev.BrowserOpened():
+            return _browser_opened(event, target)
+        case ev.DeviceCode():
+            return _device_code(event, target)
+        case ev.CallbackReceived():
+            return _callback(event, target)
+        case ev.ConnectionLost():
+            return _lost(event, target)
+    return None
