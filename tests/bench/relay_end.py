@@ -11,7 +11,8 @@ from functools import partial
 
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
-from kirotunnel.local.relay import Relay, Route
+from kirotunnel.local.callback_ports import CallbackPorts
+from kirotunnel.local.relay import Route
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config import SSHOptions, resolve_endpoint
 from kirotunnel.ssh.connection import connect
@@ -37,24 +38,25 @@ async def main(config: str, alias: str, remote_port: int, local_port: int, state
     async with connect(endpoint, Nobody(), lambda _: None) as session:
         # A login keeps its control shell open, and a connection without any session is slower (Nagle, delayed ACK).
         held = await session.start("exec cat")
-        relay: Relay | None = None
+        ports, lease = CallbackPorts(), None
         while await asyncio.to_thread(sys.stdin.readline):
-            if relay is not None:
-                await relay.close()
+            if lease is not None:
+                await lease.close()
             route = Route(
                 rule=LegRule(leg=1, paths=frozenset({"/oauth/callback"}), state=Secret(state)),
+                port=local_port,
                 dial=partial(session.dial, remote_port),
                 observer=_NobodyWatches(),
                 cli="kiro-cli",
                 host=alias,
                 policy=UrlPolicy(),
             )
-            relay = await Relay.open(local_port, [route])
+            lease = await ports.lease(route)
             sys.stdout.write("ready\n")
             sys.stdout.flush()
         held.close()
-        if relay is not None:
-            await relay.close()
+        if lease is not None:
+            await lease.close()
 
 
 if __name__ == "__main__":

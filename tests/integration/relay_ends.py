@@ -12,7 +12,8 @@ from typing import Final
 
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
-from kirotunnel.local.relay import Relay, RemoteStream, Route
+from kirotunnel.local.callback_ports import CallbackPorts, Lease
+from kirotunnel.local.relay import RemoteStream, Route
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.redirect import UrlPolicy
@@ -204,15 +205,15 @@ class Witness:
 
 @dataclass
 class Leg:
-    """A relay with one route, its remote and its witness."""
+    """A leg that has a port, its remote and its witness."""
 
-    relay: Relay
+    lease: Lease
     remote: Remote
     seen: Witness
 
     @property
     def port(self) -> int:
-        return self.relay.port
+        return self.lease.port
 
     async def ask(self, target: str, *headers: str, method: str = "GET", address: str = "127.0.0.1") -> Reply:
         return await ask(self.port, target, *headers, method=method, address=address)
@@ -228,15 +229,39 @@ def free_port() -> int:
             return port
 
 
+def route_to(
+    remote: Remote,
+    seen: Witness,
+    port: int,
+    *,
+    state: str | None = STATE,
+    form_post: bool = False,
+    host: str = "dev-box",
+) -> Route:
+    """The way of one leg to that remote."""
+    paths = frozenset({"/oauth/callback"})
+    return Route(
+        rule=LegRule(leg=1, paths=paths, state=None if state is None else Secret(state), form_post=form_post),
+        port=port,
+        dial=remote.dial,
+        observer=seen,
+        cli="kiro-cli",
+        host=host,
+        policy=UrlPolicy(known_hosts=("app.kiro.dev",)),
+    )
+
+
+async def leased(port: int) -> Lease:
+    """A port for a leg that nobody asks anything."""
+    return await CallbackPorts().lease(route_to(Remote(), Witness(), port))
+
+
 @asynccontextmanager
 async def leg(remote: Remote | None = None, *, port: int | None = None, form_post: bool = False) -> AsyncIterator[Leg]:
     """One leg that waits for its callback."""
     remote, seen = remote or Remote(), Witness()
-    rule = LegRule(leg=1, paths=frozenset({"/oauth/callback"}), state=Secret(STATE), form_post=form_post)
-    policy = UrlPolicy(known_hosts=("app.kiro.dev",))
-    route = Route(rule=rule, dial=remote.dial, observer=seen, cli="kiro-cli", host="dev-box", policy=policy)
-    relay = await Relay.open(port or free_port(), [route])
+    lease = await CallbackPorts().lease(route_to(remote, seen, port or free_port(), form_post=form_post))
     try:
-        yield Leg(relay, remote, seen)
+        yield Leg(lease, remote, seen)
     finally:
-        await relay.close()
+        await lease.close()

@@ -23,14 +23,16 @@ from integration.relay_ends import (
     Reply,
     answer,
     free_port,
+    leased,
     leg,
     request,
     send,
 )
 from kirotunnel.errors import CallbackUndeliveredError, LocalPortError
-from kirotunnel.local import relay as module
+from kirotunnel.local import loopback_server, relay
 from kirotunnel.local.loopback import PortInUseError
-from kirotunnel.local.relay import MAX_ANSWER, MAX_WAITING, Relay
+from kirotunnel.local.loopback_server import MAX_WAITING
+from kirotunnel.local.relay import MAX_ANSWER
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 PORTAL_SUCCESS = "https://app.kiro.dev/signin?auth_status=success"
@@ -90,7 +92,7 @@ async def test_a_port_that_is_taken_on_either_family_is_refused_and_its_holder_n
 ) -> None:
     with listening(family, address) as port:
         with pytest.raises(PortInUseError) as caught:
-            await Relay.open(port)
+            await leased(port)
         assert (caught.value.code, caught.value.exit_code) == ("KT501", 7)
         assert f"(pid {os.getpid()}" in caught.value.message
         assert f":{port} is already in use by" in caught.value.message
@@ -108,7 +110,7 @@ async def test_the_holder_in_another_process_is_named_with_what_ends_it() -> Non
         assert holder.stdout is not None
         await asyncio.to_thread(holder.stdout.readline)
         with pytest.raises(LocalPortError) as caught:
-            await Relay.open(port)
+            await leased(port)
         holder.stdin.close()
     assert f"pid {holder.pid}" in caught.value.message
     assert f"`kill {holder.pid}`" in caught.value.hint
@@ -119,7 +121,7 @@ async def test_the_callback_is_taken_on_both_addresses(address: str) -> None:
     async with leg() as here:
         reply = await here.ask(CALLBACK, address=address)
         assert (reply.status, reply.title) == (200, "Done")
-        assert here.relay.listen == (f"127.0.0.1:{here.port}", f"[::1]:{here.port}")
+        assert here.lease.listen == (f"127.0.0.1:{here.port}", f"[::1]:{here.port}")
         assert here.remote.targets == [CALLBACK]
 
 
@@ -316,7 +318,7 @@ async def test_other_pages_of_the_port_are_not_the_page_that_was_named() -> None
 
 
 async def test_a_browser_that_never_asks_for_the_page_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FOLLOW_UP_GRACE_S", 0.1)
+    monkeypatch.setattr(relay, "FOLLOW_UP_GRACE_S", 0.1)
     port = free_port()
     async with leg(Remote([index_page(port), answer("200 OK")]), port=port) as here:
         await here.ask(CALLBACK)
@@ -461,7 +463,7 @@ async def test_pages_of_ours_are_not_stored_framed_or_scripted_and_do_not_tell_w
 
 
 async def test_a_connection_without_a_request_is_closed_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(loopback_server, "HEAD_TIMEOUT_S", 0.2)
     async with leg() as here:
         began = [b"", b"GET /oauth/callback HTTP/1.1\r\nHost: loc", request("/x", here.port)[:-2]]
         assert await asyncio.gather(*(send(here.port, data) for data in began)) == [b"", b"", b""]
@@ -501,11 +503,10 @@ async def test_the_port_is_free_on_both_addresses_as_soon_as_it_is_closed() -> N
     async with leg() as here:
         silent = [await asyncio.open_connection(address, here.port) for address in FAMILIES]
         began = time.monotonic()
-        await here.relay.close()
+        await here.lease.close()
         assert time.monotonic() - began < 0.5
         assert not any(is_bound(address, here.port) for address in FAMILIES)
-        again = await Relay.open(here.port)
-        await again.close()
+        await (await leased(here.port)).close()
         for reader, writer in silent:
             assert await _rest(reader) == b""
             writer.transport.abort()
@@ -513,8 +514,8 @@ async def test_the_port_is_free_on_both_addresses_as_soon_as_it_is_closed() -> N
 
 async def test_closing_twice_is_no_error() -> None:
     async with leg() as here:
-        await here.relay.close()
-        await here.relay.close()
+        await here.lease.close()
+        await here.lease.close()
 
 
 async def test_a_callback_under_way_is_answered_while_the_port_is_free_already() -> None:
@@ -523,7 +524,7 @@ async def test_a_callback_under_way_is_answered_while_the_port_is_free_already()
     async with leg(remote) as here:
         asking = asyncio.create_task(here.ask(CALLBACK))
         await here.seen.until(here.seen.callbacks, 1)
-        closing = asyncio.create_task(here.relay.close())
+        closing = asyncio.create_task(here.lease.close())
         await asyncio.sleep(0)  # the listeners close at the first step of the task
         with pytest.raises(ConnectionRefusedError):
             await send(here.port, b"")
@@ -535,13 +536,13 @@ async def test_a_callback_under_way_is_answered_while_the_port_is_free_already()
 
 
 async def test_a_callback_that_is_never_answered_does_not_keep_the_relay_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DRAIN_S", 0.1)
+    monkeypatch.setattr(loopback_server, "DRAIN_S", 0.1)
     remote = Remote()
     remote.free.clear()
     async with leg(remote) as here:
         asking = asyncio.create_task(send(here.port, request(CALLBACK, here.port)))
         await here.seen.until(here.seen.callbacks, 1)
-        await here.relay.close()
+        await here.lease.close()
         assert await asking == b""
         assert remote.streams[0].closed
 
@@ -549,7 +550,7 @@ async def test_a_callback_that_is_never_answered_does_not_keep_the_relay_open(mo
 async def test_a_browser_that_does_not_read_its_answer_does_not_keep_the_relay_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "DRAIN_S", 0.1)
+    monkeypatch.setattr(loopback_server, "DRAIN_S", 0.1)
     before = asyncio.all_tasks()
     async with leg(Remote([answer("200 OK", body="x" * (MAX_ANSWER - 1000))])) as here:
         # A buffer so small that the answer does not fit in it: the relay's writing waits for the browser.
@@ -559,7 +560,7 @@ async def test_a_browser_that_does_not_read_its_answer_does_not_keep_the_relay_o
             browser.sendall(request(CALLBACK, here.port))
             await here.seen.until(here.seen.callbacks, 1)
             async with asyncio.timeout(PATIENCE):
-                await here.relay.close()
+                await here.lease.close()
             assert asyncio.all_tasks() - before == set()
 
 
@@ -569,7 +570,7 @@ async def test_a_connection_that_comes_as_the_relay_closes_is_not_served() -> No
         writer.write(request(CALLBACK, here.port))
         with socket.create_connection(("127.0.0.1", here.port)) as late:
             late.sendall(request(CALLBACK, here.port))
-            await here.relay.close()
+            await here.lease.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert others == set()
         writer.transport.abort()

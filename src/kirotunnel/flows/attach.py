@@ -25,7 +25,7 @@ from kirotunnel.errors import (
 )
 from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.reach import reach
-from kirotunnel.local.relay import Relay, Route
+from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.bridge import dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
@@ -132,6 +132,7 @@ async def _deliver_one(
     observer = _Observer(environment)
     route = Route(
         rule=LegRule(leg=1, paths=frozenset(profile.callback_paths), state=None),
+        port=port,
         dial=partial(dial_target, session, port),
         observer=observer,
         cli=options.cli,
@@ -139,15 +140,15 @@ async def _deliver_one(
         policy=UrlPolicy(known_hosts=profile.authorize_hosts, trusted=options.trusted_hosts),
     )
     way = await way_to_target(session)
-    relay = await Relay.open(port, [route])
+    lease = await environment.ports.lease(route)
     try:
-        conversation.event(ev.TunnelOpened(leg=1, port=port, listen=relay.listen, via=way))
+        conversation.event(ev.TunnelOpened(leg=1, port=port, listen=lease.listen, via=way))
         conversation.tell("Go on in the other terminal: press Enter there, and open the address that it shows here.")
         session.lost.add_done_callback(lambda lost: observer.broken(lost.result(), options.target))
         await observer.done
     finally:
-        await relay.close()
-        conversation.event(ev.TunnelClosed(leg=1, port=port, open_ms=relay.open_ms))
+        await lease.close()
+        conversation.event(ev.TunnelClosed(leg=1, port=port, open_ms=lease.open_ms))
 
 
 class _Observer:

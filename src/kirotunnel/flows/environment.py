@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kirotunnel.events import Event
 from kirotunnel.local.browser import Browser, DefaultBrowser
+from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.terminal import Terminal
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.prompts import Nobody, Prompts
@@ -74,3 +75,5 @@ class Environment:
     """Where a person can type at the remote CLI's prompts."""
     paste: Paste | None = None
     """Given: nothing is listened on here, and the callback is pasted."""
+    ports: CallbackPorts = field(default_factory=CallbackPorts)
+    """Logins that go on at once have the same, and so share the ports of this machine."""

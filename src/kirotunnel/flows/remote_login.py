@@ -38,8 +38,9 @@ from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method, Provider
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
+from kirotunnel.local.callback_ports import Lease
 from kirotunnel.local.loopback import busy_on_loopback
-from kirotunnel.local.relay import Relay, Route
+from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
@@ -152,7 +153,7 @@ class _Login:
         self._holds = PortHolds(session, self._shell.listeners, lease_s=int(options.timeout_s) + LEASE_SPARE_S)
         self._cli: RemoteCLI | None = None
         self._cli_ended = True
-        self._relays: dict[int, Relay] = {}
+        self._leases: dict[int, Lease] = {}
         self._pasting: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -344,34 +345,31 @@ class _Login:
         leg = action.rule.leg
         route = Route(
             rule=action.rule,
+            port=action.port,
             dial=partial(dial_target, self._session, action.port),
             observer=_Observer(leg, self._queue),
             cli=self._options.cli,
             host=self._options.target,
             policy=action.policy,
         )
-        if self._environment.paste is not None:
-            self._relays[leg] = relay = Relay.without_listeners(action.port, route)
-            self._queue.put_nowait(m.TunnelReady(leg, relay.listen, self._way))
-            return
         try:
-            relay = await Relay.open(action.port, [route])
+            pasted = self._environment.paste is not None
+            lease = Lease.of_nothing(route) if pasted else await self._environment.ports.lease(route)
         except KirotunnelError as exc:
             self._queue.put_nowait(m.TunnelFailed(leg, exc))
             return
-        self._relays[leg] = relay
-        self._queue.put_nowait(m.TunnelReady(leg, relay.listen, self._way))
+        self._leases[leg] = lease
+        self._queue.put_nowait(m.TunnelReady(leg, lease.listen, self._way))
 
     def _ask_for_callback(self, leg: int) -> None:
-        paste, relay = self._environment.paste, self._relays.get(leg)
-        if paste is not None and relay is not None:
-            self._pasting[leg] = self._spawn(self._take_pasted(leg, relay, paste))
+        paste, lease = self._environment.paste, self._leases.get(leg)
+        if paste is not None and lease is not None:
+            self._pasting[leg] = self._spawn(self._take_pasted(leg, lease.route, paste))
 
-    async def _take_pasted(self, leg: int, relay: Relay, paste: Paste) -> None:
-        port, rule = relay.port, relay.rule
+    async def _take_pasted(self, leg: int, route: Route, paste: Paste) -> None:
         self._conversation.tell(
-            f"After signing in, the browser ends on a page that it cannot reach, at localhost:{port}: that is right.\n"
-            "Copy the whole address from its address bar."
+            f"After signing in, the browser ends on a page that it cannot reach, at localhost:{route.port}: "
+            "that is right.\nCopy the whole address from its address bar."
         )
         while True:
             line = await paste.secret("Paste the address here (it is not shown): ")
@@ -380,23 +378,23 @@ class _Login:
                     f"the input ended before the address of sign-in page {leg} was pasted",
                     "paste the address on a terminal, or write it as a line to standard input",
                 )
-            match read_pasted(line.reveal(), port, rule):
+            match read_pasted(line.reveal(), route.port, route.rule):
                 case NotPasted(reason, words):
                     self._queue.put_nowait(m.StrayRefused(leg, reason))
                     self._conversation.warn(words)
                 case Pasted() as pasted:
-                    return await relay.bring(pasted)
+                    return await route.bring(pasted)
 
     async def _open_browser(self, leg: int, url: Secret[str]) -> None:
         self._queue.put_nowait(m.BrowserStarted(leg, await self._environment.browser.open(url.reveal())))
 
     async def _close_tunnel(self, leg: int) -> None:
-        relay = self._relays.pop(leg, None)
+        lease = self._leases.pop(leg, None)
         if (pasting := self._pasting.pop(leg, None)) is not None:
             pasting.cancel()
-        if relay is not None:
-            await relay.close()
-            self._conversation.event(ev.TunnelClosed(leg=leg, port=relay.port, open_ms=relay.open_ms))
+        if lease is not None:
+            await lease.close()
+            self._conversation.event(ev.TunnelClosed(leg=leg, port=lease.port, open_ms=lease.open_ms))
         self._queue.put_nowait(m.TunnelEnded(leg))
 
     async def _ask_whoami(self) -> None:
@@ -448,7 +446,7 @@ class _Login:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._keys.close()  # after the tasks: a question that was open has put the terminal back by now
-        for leg in list(self._relays):
+        for leg in list(self._leases):
             await self._close_tunnel(leg)
         with contextlib.suppress(TimeoutError):  # over a dead link it would wait for the keepalives
             async with asyncio.timeout(RELEASE_S):

@@ -19,21 +19,13 @@ from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback import bind_loopback
 from kirotunnel.local.loopback_server import Answer, LoopbackServer
-from kirotunnel.local.pages import Page, render
+from kirotunnel.local.pages import REFUSALS, Page, render
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import Forward, LegRule, Refuse, RequestHead, decide
 
 PAGE_TIMEOUT_S: Final = 20.0
 """Seconds that the browser waits for the sign-in's end; then it is told to look at the terminal."""
 CLI_NAME: Final = "kirotunnel"
-_REFUSALS: Final[dict[RefusalReason, Page]] = {
-    "path": Page.NOT_HERE,
-    "state": Page.NOT_YOURS,
-    "host": Page.NOT_YOURS,
-    "method": Page.METHOD,
-    "malformed": Page.MALFORMED,
-    "idle": Page.MALFORMED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +136,7 @@ class CallbackServer:
 
     def _refuse(self, reason: RefusalReason) -> Answer:
         self._observe(reason)
-        return self._page(_REFUSALS[reason])
+        return self._page(REFUSALS[reason])
 
     def _page(self, page: Page) -> Answer:
         status, headers, body = render(page, cli=CLI_NAME, host=self._host)

@@ -1,4 +1,4 @@
-"""A web server for one visitor's browser on both loopback addresses: one request a connection, within limits."""
+"""A web server on both loopback addresses, for browsers: one request a connection, within limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from kirotunnel.events import RefusalReason
@@ -27,6 +27,8 @@ class Answer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    sent: Callable[[], None] | None = field(default=None, compare=False)
+    """Called once the browser has it, or is gone."""
 
 
 class LoopbackServer:
@@ -38,25 +40,36 @@ class LoopbackServer:
         handle: Callable[[Request], Awaitable[Answer]],
         stray: Callable[[RefusalReason], Answer],
     ) -> None:
+        """`handle` answers a request; `stray` counts and answers what is none, where there is still somebody to."""
         self.port: int = sockets[0].getsockname()[1]
+        self.listen = tuple(_shown(sock.getsockname()) for sock in sockets)
+        """`ADDR:PORT` of each listener."""
         self._sockets = sockets
         self._handle = handle
         self._stray = stray
         self._servers: list[asyncio.Server] = []
         self._waiting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     async def start(self) -> None:
         """Accept from now on."""
         for sock in self._sockets:
             self._servers.append(await asyncio.start_server(self._connected, sock=sock))
 
-    async def close(self) -> None:
-        """Free the port at once, let answers under way finish for a moment, then close every connection."""
+    def stop(self) -> None:
+        """Free the port at once; requests under way go on."""
+        self._stopped = True
         for server in self._servers:
             server.close()
+        for sock in self._sockets:
+            sock.close()
         for task in list(self._waiting):
             task.cancel()
+
+    async def close(self) -> None:
+        """Free the port at once, let answers under way finish for a moment, then close every connection."""
+        self.stop()
         busy = self._tasks - set(self._waiting)
         if busy:
             await asyncio.wait(busy, timeout=DRAIN_S)
@@ -65,27 +78,36 @@ class LoopbackServer:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    # --- one connection ----------------------------------------------------------------------------------------------
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopped:  # accepted before, but its turn came after
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - start_server runs this in a task
         self._tasks.add(task)
         connection = ServerConnection(reader, writer)
         try:
-            answer = await self._answer(connection, task)
-            if answer is not None:
-                await connection.respond(answer.status, answer.headers, answer.body)
+            await self._serve(connection, task)
+            await connection.close()
         except asyncio.CancelledError:
             # The server is closing. asyncio's streams log a cancelled handler as an error, so it ends here.
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
             self._waiting.pop(task, None)
-        await connection.close()
+
+    async def _serve(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
+        answer = await self._answer(connection, task)
+        if answer is None:
+            return
+        await connection.respond(answer.status, answer.headers, answer.body)
+        if answer.sent is not None:
+            answer.sent()
 
     async def _answer(self, connection: ServerConnection, task: asyncio.Task[None]) -> Answer | None:
-        if len(self._waiting) >= MAX_WAITING:
-            self._waiting.popitem(last=False)[0].cancel()
-            self._stray("idle")
+        self._make_room()
         self._waiting[task] = None
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
@@ -100,3 +122,13 @@ class LoopbackServer:
             self._stray("idle")
             return None
         return await self._handle(request)
+
+    def _make_room(self) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.popitem(last=False)[0].cancel()
+            self._stray("idle")
+
+
+def _shown(name: tuple[str, int]) -> str:
+    address, port = name[:2]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,19 +1,16 @@
-"""The relay: answer the browser here, and dial the remote only with the one request that belongs there.
+"""One leg of the relay: dial the remote only with the one request that belongs there, and give the browser its answer.
 
 The remote CLI's listener takes one to three connections in its whole life and ends the login at the first request,
 right or wrong. A browser opens more connections than it uses (a click in Chromium makes one that stays silent for
 minutes), asks for /favicon.ico, and other programs knock as well. So HTTP ends here: each request is read whole, the
-gate decides, and the remote sees exactly the callback, and the page after it on the same connection.
+gate decides (see `callback_ports`), and the remote sees exactly the callback, and the page after it on the same
+connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -22,21 +19,15 @@ import h11
 
 from kirotunnel.errors import InternalError, KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
-from kirotunnel.local.http1 import MalformedRequestError, Request, ServerConnection
-from kirotunnel.local.loopback import bind_loopback
+from kirotunnel.local.http1 import Request
+from kirotunnel.local.loopback_server import Answer
 from kirotunnel.local.pages import Page, render
-from kirotunnel.wire.gate import FollowUp, Forward, LegRule, Refuse, RequestHead, decide, same_origin_target
+from kirotunnel.wire.gate import LegRule, same_origin_target
 from kirotunnel.wire.pasted import Pasted
 from kirotunnel.wire.redirect import UrlPolicy, check_url
 
-HEAD_TIMEOUT_S: Final = 5.0
-"""Seconds that a connection may stay without a whole request."""
 FOLLOW_UP_GRACE_S: Final = 2.0
 """Seconds that the browser has to ask for the page that the remote's answer named."""
-DRAIN_S: Final = 2.0
-"""Seconds that answers under way have when the leg is closed."""
-MAX_WAITING: Final = 128
-"""Connections without a request yet; with one more, the oldest is closed."""
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of a remote's answer; more is cut off as broken."""
 
@@ -85,18 +76,13 @@ class LegObserver(Protocol):
         """The exchange is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
 @dataclass(slots=True, kw_only=True)
 class Route:
-    """One leg served at a port."""
+    """One leg's way from the browser to the remote: delivers one callback, and the page after it."""
 
     rule: LegRule
+    port: int
+    """The port that the redirect names, the same on both machines."""
     dial: Dial
     observer: LegObserver
     cli: str
@@ -104,260 +90,104 @@ class Route:
     """Names for the pages."""
     policy: UrlPolicy
     """Judges where the remote's answer may send the browser."""
-    answer: asyncio.Future[_Answer] | None = None
+    answer: asyncio.Future[Answer] | None = None
     """The answer of the one callback, once it was taken: a browser that asks again gets the same."""
     upstream: _Upstream | None = None
     done: bool = False
     idle_timer: asyncio.TimerHandle | None = None
 
-    def page(self, page: Page) -> _Answer:
+    def page(self, page: Page) -> Answer:
         """A page of ours that names this leg's CLI and host."""
         status, headers, body = render(page, cli=self.cli, host=self.host)
-        return _Answer(status, tuple(headers), body)
+        return Answer(status, tuple(headers), body)
 
-
-class Relay:
-    """The two listeners of one port and the routes that they serve, told apart by their state."""
-
-    def __init__(self, port: int, sockets: list[socket.socket]) -> None:
-        self.port = port
-        self.listen = tuple(_shown(sock.getsockname()) for sock in sockets)
-        """`ADDR:PORT` of each listener."""
-        self._sockets = sockets
-        self._servers: list[asyncio.Server] = []
-        self._routes: list[Route] = []
-        self._waiting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
-        self._opened = time.monotonic()
-
-    @classmethod
-    async def open(cls, port: int, routes: Iterable[Route] = ()) -> Relay:
-        """Bind both loopback addresses and serve. Raises LocalPortError, then nothing is bound."""
-        relay = cls(port, await asyncio.to_thread(bind_loopback, port))
-        relay._routes.extend(routes)
-        for sock in relay._sockets:
-            relay._servers.append(await asyncio.start_server(relay._connected, sock=sock))
-        return relay
-
-    @classmethod
-    def without_listeners(cls, port: int, route: Route) -> Relay:
-        """A relay that binds nothing and serves one leg: its callback comes by `bring`."""
-        relay = cls(port, [])
-        relay._routes.append(route)
-        return relay
-
-    @property
-    def rule(self) -> LegRule:
-        """What the callback looks like, of the one leg that is served."""
-        (route,) = self._routes
-        return route.rule
-
-    async def bring(self, pasted: Pasted) -> None:
-        """Deliver a callback that a person brought, and was judged, as one that the browser sent."""
-        (route,) = self._routes
-        request = Request("GET", pasted.target, (("host", pasted.host),))
-        _, finish = await self._callback(route, request, pasted.outcome)
-        if finish is not None:
-            finish()
-        else:
-            self._finish(route, None)  # the page after it was for a browser that is not here
-
-    @property
-    def open_ms(self) -> int:
-        """Milliseconds since the listeners were bound."""
-        return round((time.monotonic() - self._opened) * 1000)
-
-    async def close(self) -> None:
-        """Free the port at once, let answers under way finish for a moment, then close every connection."""
-        self._closed = True
-        for server in self._servers:
-            server.close()
-        for task in list(self._waiting):
-            task.cancel()
-        busy = self._tasks - set(self._waiting)
-        if busy:
-            await asyncio.wait(busy, timeout=DRAIN_S)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        for route in self._routes:
-            if route.idle_timer is not None:
-                route.idle_timer.cancel()
-            if route.upstream is not None:
-                await route.upstream.close()
-
-    # --- one connection of a browser ---------------------------------------------------------------------------------
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._closed:  # accepted before, but its turn came after
-            writer.transport.abort()
-            return
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - start_server runs this in a task
-        self._tasks.add(task)
-        connection = ServerConnection(reader, writer)
-        try:
-            await self._serve(connection, task)
-            await connection.close()
-        except asyncio.CancelledError:
-            # The relay is closing. asyncio's streams log a cancelled handler as an error, so it ends here.
-            writer.transport.abort()
-        finally:
-            self._tasks.discard(task)
-            self._waiting.pop(task, None)
-
-    async def _serve(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
-        self._make_room()
-        self._waiting[task] = None
-        try:
-            async with asyncio.timeout(HEAD_TIMEOUT_S):
-                request = await connection.read_request()
-        except TimeoutError:
-            self._stray("idle")
-            return
-        except MalformedRequestError:
-            self._stray("malformed")
-            await self._respond(connection, self._own(Page.MALFORMED))
-            return
-        finally:
-            self._waiting.pop(task, None)
-        if request is None:
-            self._stray("idle")
-            return
-        answer, finish = await self._handle(request)
-        await self._respond(connection, answer)
-        if finish is not None:
-            finish()
-
-    def _make_room(self) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
-            oldest.cancel()
-            self._stray("idle")
-
-    async def _respond(self, connection: ServerConnection, answer: _Answer) -> None:
-        await connection.respond(answer.status, answer.headers, answer.body)
-
-    def _stray(self, reason: RefusalReason) -> None:
-        waiting = next((route for route in self._routes if not route.done), None)
-        if waiting is not None:
-            waiting.observer.stray(reason)
-
-    def _own(self, page: Page) -> _Answer:
-        route = next(iter(self._routes), None)
-        if route is not None:
-            return route.page(page)
-        status, headers, body = render(page, cli="the CLI", host="a remote machine")
-        return _Answer(status, tuple(headers), body)
-
-    # --- one request -------------------------------------------------------------------------------------------------
-
-    async def _handle(self, request: Request) -> tuple[_Answer, Callable[[], None] | None]:
-        """The answer, and what is to be done once the browser has it."""
-        head = RequestHead(
-            method=request.method,
-            target=request.target,
-            hosts=tuple(value for name, value in request.headers if name == "host"),
-            content_type=request.header("content-type") or "",
-            body=request.body,
-        )
-        match decide(head, self.port, [route.rule for route in self._routes]):
-            case Refuse(_, reason):
-                self._stray(reason)
-                return self._own(_REFUSALS[reason]), None
-            case Forward(rule, outcome):
-                return await self._callback(self._route(rule), request, outcome)
-            case FollowUp(rule):
-                return await self._follow_up(self._route(rule), request)
-
-    def _route(self, rule: LegRule) -> Route:
-        return next(route for route in self._routes if route.rule is rule)
-
-    async def _callback(
-        self, route: Route, request: Request, outcome: Outcome
-    ) -> tuple[_Answer, Callable[[], None] | None]:
-        if route.answer is not None:
-            return await asyncio.shield(route.answer), None
+    async def callback(self, request: Request, outcome: Outcome) -> Answer:
+        """Deliver the callback, which the gate has allowed, and give the browser its answer."""
+        if self.answer is not None:
+            return await asyncio.shield(self.answer)
         loop = asyncio.get_running_loop()
-        route.answer = loop.create_future()
-        route.observer.callback(outcome)
+        self.answer = loop.create_future()
+        self.observer.callback(outcome)
         error: KirotunnelError | None = None
-        answer = route.page(Page.UNREACHABLE)
+        answer = self.page(Page.UNREACHABLE)
         try:
-            answer = await self._exchange(route, request, outcome)
+            answer = await self._exchange(request, outcome)
         except KirotunnelError as exc:
             error = exc
         except Exception as exc:  # the login must not wait for an answer that nobody gives any more
             error = InternalError(f"{type(exc).__name__} while the callback was delivered")
             error.__cause__ = exc
         finally:
-            route.answer.set_result(answer)
-        if route.rule.follow_up is None:
-            return answer, lambda: self._finish(route, error)
-        route.idle_timer = loop.call_later(FOLLOW_UP_GRACE_S, self._finish, route, None)
-        return answer, None
+            self.answer.set_result(answer)
+        if self.rule.follow_up is None:
+            return replace(answer, sent=lambda: self._finish(error))
+        self.idle_timer = loop.call_later(FOLLOW_UP_GRACE_S, self._finish, None)
+        return answer
 
-    async def _exchange(self, route: Route, request: Request, outcome: Outcome) -> _Answer:
-        upstream = _Upstream(await route.dial())
+    async def follow_up(self, request: Request) -> Answer:
+        """Fetch the page that the remote's answer named."""
+        upstream, self.upstream = self.upstream, None
+        denied = "error=" in urlsplit(request.target).query
+        answer = self.page(Page.DENIED if denied else Page.HANDED_OVER)
+        if upstream is not None:
+            # kiro-cli's SSO leg keeps this connection for 200 to 500 ms, then it is gone and the page is ours.
+            with contextlib.suppress(_NoAnswerError):
+                response = await upstream.exchange(request)
+                if response.status < 300:
+                    answer, _ = self._relayed(response)
+            await upstream.close()
+        return replace(answer, sent=lambda: self._finish(None))
+
+    async def bring(self, pasted: Pasted) -> None:
+        """Deliver a callback that a person brought, and was judged, as one that the browser sent."""
+        answer = await self.callback(Request("GET", pasted.target, (("host", pasted.host),)), pasted.outcome)
+        if answer.sent is not None:
+            answer.sent()
+        else:
+            self._finish(None)  # the page after it was for a browser that is not here
+
+    async def close(self) -> None:
+        """Let go of the remote."""
+        if self.idle_timer is not None:
+            self.idle_timer.cancel()
+        if self.upstream is not None:
+            await self.upstream.close()
+
+    async def _exchange(self, request: Request, outcome: Outcome) -> Answer:
+        upstream = _Upstream(await self.dial())
         try:
             response = await upstream.exchange(request)
         except _NoAnswerError:
             await upstream.close()
-            return route.page(Page.DENIED if outcome == "denied" else Page.NO_ANSWER)
+            return self.page(Page.DENIED if outcome == "denied" else Page.NO_ANSWER)
         except BaseException:
             await upstream.close()
             raise
-        answer, follow_up = self._relayed(route, response)
+        answer, follow_up = self._relayed(response)
         if follow_up is None:
             await upstream.close()
         else:
-            route.rule = replace(route.rule, follow_up=follow_up)
-            route.upstream = upstream
+            self.rule = replace(self.rule, follow_up=follow_up)
+            self.upstream = upstream
         return answer
 
-    def _relayed(self, route: Route, response: _Response) -> tuple[_Answer, str | None]:
+    def _relayed(self, response: _Response) -> tuple[Answer, str | None]:
         """The remote's answer as the browser gets it, and the page of this port to which it sends the browser."""
         headers = [(name, value) for name, value in response.headers if name in _RESPONSE_HEADERS]
         location = next((value for name, value in response.headers if name == "location"), None)
         follow_up = None
         if location is not None and 300 <= response.status < 400:
             follow_up = same_origin_target(location, self.port)
-            if follow_up is None and not _may_go_to(location, route.policy):
-                return route.page(Page.FORBIDDEN_REDIRECT), None
+            if follow_up is None and not _may_go_to(location, self.policy):
+                return self.page(Page.FORBIDDEN_REDIRECT), None
             headers.append(("location", location))
         headers += _QUIETENING
-        return _Answer(response.status, tuple(headers), response.body), follow_up
+        return Answer(response.status, tuple(headers), response.body), follow_up
 
-    async def _follow_up(self, route: Route, request: Request) -> tuple[_Answer, Callable[[], None]]:
-        upstream, route.upstream = route.upstream, None
-        denied = "error=" in urlsplit(request.target).query
-        answer = route.page(Page.DENIED if denied else Page.HANDED_OVER)
-        if upstream is not None:
-            # kiro-cli's SSO leg keeps this connection for 200 to 500 ms, then it is gone and the page is ours.
-            with contextlib.suppress(_NoAnswerError):
-                response = await upstream.exchange(request)
-                if response.status < 300:
-                    answer, _ = self._relayed(route, response)
-            await upstream.close()
-        return answer, lambda: self._finish(route, None)
-
-    def _finish(self, route: Route, error: KirotunnelError | None) -> None:
-        if not route.done:
-            route.done = True
-            route.observer.delivered(error)
-
-
-_REFUSALS: Final[dict[RefusalReason, Page]] = {
-    "path": Page.NOT_HERE,
-    "state": Page.NOT_YOURS,
-    "host": Page.NOT_YOURS,
-    "method": Page.METHOD,
-    "malformed": Page.MALFORMED,
-    "idle": Page.MALFORMED,
-}
+    def _finish(self, error: KirotunnelError | None) -> None:
+        if not self.done:
+            self.done = True
+            self.observer.delivered(error)
 
 
 def _may_go_to(location: str, policy: UrlPolicy) -> bool:
@@ -366,11 +196,6 @@ def _may_go_to(location: str, policy: UrlPolicy) -> bool:
         return check_url(location, policy).standing != "unknown"
     except KirotunnelError:
         return False
-
-
-def _shown(name: tuple[str, int]) -> str:
-    address, port = name[:2]
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 # --- the remote's side -----------------------------------------------------------------------------------------------

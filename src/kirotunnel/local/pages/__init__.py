@@ -10,6 +10,8 @@ from importlib import resources
 from string import Template
 from typing import Final
 
+from kirotunnel.events import RefusalReason
+
 _DONE: Final = "#2e7d4f"
 _OPEN: Final = "#b7791f"
 _BAD: Final = "#b3374a"
@@ -111,6 +113,17 @@ class Page(Enum):
         "What arrived is no request that a browser would send here.",
         "The sign-in that is waiting goes on.",
     )
+
+
+REFUSALS: Final[dict[RefusalReason, Page]] = {
+    "path": Page.NOT_HERE,
+    "state": Page.NOT_YOURS,
+    "host": Page.NOT_YOURS,
+    "method": Page.METHOD,
+    "malformed": Page.MALFORMED,
+    "idle": Page.MALFORMED,
+}
+"""What a stray is shown, by the reason for which it was refused."""
 
 
 @cache
