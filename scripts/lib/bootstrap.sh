@@ -111,17 +111,16 @@ node_packages() {
   printf '%s\n' "$now" >"$1/node_modules/installed"
 }
 
-# python_packages [GROUP]: .venv with the package itself, editable, and a dependency group of pyproject.toml.
+# python_packages GROUP: .venv with the package itself, editable, and with what requirements/GROUP.txt locks (`scripts/lock`
+# writes it): from any index, as the hashes are there; a file with another hash is refused.
 python_packages() {
   make_venv
-  now=$(cksum <pyproject.toml)
-  for stamp in ".venv/installed-${1:-package}" ${1:-.venv/installed-test .venv/installed-check}; do
-    [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$now" ] || return 0
-  done
+  now=$(cat pyproject.toml "requirements/$1.txt" | cksum)
+  if [ -f ".venv/installed-$1" ] && [ "$(cat ".venv/installed-$1")" = "$now" ]; then
+    return 0
+  fi
   say "installing Python packages"
-  # Groups came with pip 25.1.
-  .venv/bin/python -c 'import pip, sys; sys.exit([*map(int, pip.__version__.split(".")[:2])] < [25, 1])' ||
-    .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-  .venv/bin/python -m pip install --quiet --editable . ${1:+--group "$1"}
-  printf '%s\n' "$now" >".venv/installed-${1:-package}"
+  .venv/bin/python -m pip install --quiet --require-hashes --requirement "requirements/$1.txt"
+  .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+  printf '%s\n' "$now" >".venv/installed-$1"
 }
