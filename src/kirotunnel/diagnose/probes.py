@@ -22,10 +22,11 @@ from kirotunnel.local.browser import default_commands
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.profiles.profile import Profile
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.connection import SSHSession, connect
+from kirotunnel.ssh.connection import connect
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target
 from kirotunnel.ssh.prompts import Prompts
+from kirotunnel.ssh.session import Session
 from kirotunnel.targets.locate import locate
 from kirotunnel.wire.examined import Examined, read_examined
 from kirotunnel.wire.terminal import one_line
@@ -101,7 +102,7 @@ async def probe_there(
         return await look_there(session, cli=cli, profile=profile)
 
 
-async def look_there(session: SSHSession, *, cli: str, profile: Profile) -> ThereFacts:
+async def look_there(session: Session, *, cli: str, profile: Profile) -> ThereFacts:
     """Everything there is to know of a target, in three round trips: the channel, the shell, and all questions."""
     shell = ControlShell(session, on_url=lambda _: None)
     try:
@@ -112,7 +113,7 @@ async def look_there(session: SSHSession, *, cli: str, profile: Profile) -> Ther
         shell.let_go()
     return ThereFacts(
         server=session.server,
-        user=session.endpoint.describe(),
+        user=session.where,
         forwards=forwards,
         examined=examined,
         clock_ahead_s=ahead,
@@ -130,7 +131,7 @@ async def _examine(shell: ControlShell, *, cli: str, profile: Profile) -> tuple[
     return examined, ahead
 
 
-async def _try_forwards(session: SSHSession) -> ForwardFacts:
+async def _try_forwards(session: Session) -> ForwardFacts:
     to_target, to_here = await asyncio.gather(forwards_to_target(session), forwards_to_here(session))
     return ForwardFacts(to_target=to_target, to_here=to_here)
 

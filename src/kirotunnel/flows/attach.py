@@ -29,8 +29,8 @@ from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.bridge import dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell
+from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.listeners import ListeningPort
@@ -72,7 +72,7 @@ async def attach(options: AttachOptions, environment: Environment) -> AttachResu
         raise LoginTimedOutError(f"no callback for {options.target} came in time") from exc
 
 
-async def _attach(options: AttachOptions, environment: Environment, session: SSHSession) -> AttachResult:
+async def _attach(options: AttachOptions, environment: Environment, session: Session) -> AttachResult:
     profile = profile_for(options.cli)
     shell = ControlShell(session, on_url=lambda _: None)
     try:
@@ -126,7 +126,7 @@ async def _ask_which(options: AttachOptions, environment: Environment, candidate
 
 
 async def _deliver_one(
-    options: AttachOptions, environment: Environment, session: SSHSession, profile: Profile, port: int
+    options: AttachOptions, environment: Environment, session: Session, profile: Profile, port: int
 ) -> None:
     conversation = environment.conversation
     observer = _Observer(environment)

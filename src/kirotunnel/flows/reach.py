@@ -11,8 +11,9 @@ from kirotunnel import events as ev
 from kirotunnel.errors import AuthenticationFailedError, HostNotFoundError
 from kirotunnel.flows.environment import Environment
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.connection import SSHSession, connect
+from kirotunnel.ssh.connection import connect
 from kirotunnel.ssh.names import similar
+from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.targets.locate import locate
 
@@ -20,7 +21,7 @@ from kirotunnel.targets.locate import locate
 @contextlib.asynccontextmanager
 async def reach(
     target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None = None
-) -> AsyncIterator[SSHSession]:
+) -> AsyncIterator[Session]:
     """Find and connect, and report both. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
     conversation = environment.conversation
     located = await locate(target, ssh, ec2)

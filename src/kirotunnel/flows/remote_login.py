@@ -1,7 +1,7 @@
 """Sign a remote CLI in with this machine's browser: the main job, in the order of the README.
 
     resolve    what the person typed            → an Endpoint        (targets, ssh.config)
-    connect    to it                            → an SSHSession      (ssh.connection)
+    connect    to it                            → a Session          (ssh.session)
     look       around on the target, once       → RemoteFacts        (ssh.control)
     steer      the CLI away from ports that are busy here            (flows.steering, ssh.holds)
     start      the CLI with our opener          → events             (ssh.remote_cli, wire.transcript)
@@ -45,10 +45,10 @@ from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.control import ControlShell, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
+from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
 from kirotunnel.wire.records import RemoteFacts
@@ -125,7 +125,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
 class _Login:
     """One login under way: what the machine decides is done here, and what happens is told to it."""
 
-    def __init__(self, options: LoginOptions, environment: Environment, session: SSHSession, profile: Profile) -> None:
+    def __init__(self, options: LoginOptions, environment: Environment, session: Session, profile: Profile) -> None:
         self._options = options
         self._environment = environment
         self._conversation = environment.conversation
@@ -280,7 +280,7 @@ class _Login:
 
     async def _start(self, action: m.StartRemote, facts: RemoteFacts) -> None:
         if facts.directory is None:
-            where = self._session.endpoint.describe()
+            where = self._session.where
             raise RemoteLoginError(
                 f"no directory on {where} lets a program run (tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
                 "make one of them writable, and not mounted noexec, for that account",

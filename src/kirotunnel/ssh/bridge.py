@@ -13,9 +13,9 @@ from typing import Final, Literal
 import asyncssh
 
 from kirotunnel.errors import CallbackUndeliveredError, ForwardingRefusedError, KirotunnelError
-from kirotunnel.ssh.connection import ChannelStream, SSHSession
 from kirotunnel.ssh.forwards import forwards_to_target
 from kirotunnel.ssh.scripts import assignments, read_script
+from kirotunnel.ssh.session import ByteStream, Process, Session
 
 CONNECT_S: Final = 15.0
 """Seconds for the command on the target to say that it has connected."""
@@ -24,7 +24,7 @@ _MAX_GREETING: Final = 64 * 1024
 Way = Literal["direct-tcpip", "exec"]
 
 
-async def way_to_target(session: SSHSession) -> Way:
+async def way_to_target(session: Session) -> Way:
     """How the target's ports will be reached, as far as trying tells (PermitOpen may allow some ports only)."""
     try:
         return "direct-tcpip" if await forwards_to_target(session) else "exec"
@@ -32,7 +32,7 @@ async def way_to_target(session: SSHSession) -> Way:
         return "direct-tcpip"  # the connection is gone, and says so by itself
 
 
-async def dial_target(session: SSHSession, port: int) -> ChannelStream:
+async def dial_target(session: Session, port: int) -> ByteStream:
     """One connection to 127.0.0.1:port of the target, made once.
 
     Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where the server forbids forwarding
@@ -45,7 +45,7 @@ async def dial_target(session: SSHSession, port: int) -> ChannelStream:
         return await _by_command(session, port, refused)
 
 
-async def _by_command(session: SSHSession, port: int, refused: ForwardingRefusedError) -> ChannelStream:
+async def _by_command(session: Session, port: int, refused: ForwardingRefusedError) -> ByteStream:
     nonce = secrets.token_hex(12)
     try:
         process = await session.start("exec /bin/sh")
@@ -65,13 +65,13 @@ async def _by_command(session: SSHSession, port: int, refused: ForwardingRefused
         return _CommandStream(process, rest)
     process.close()
     if said == "refused":
-        where = session.endpoint.describe()
+        where = session.where
         raise CallbackUndeliveredError(f"nothing takes the callback on port {port} of {where} any more")
     tried = "python3, perl, bash, socat, ncat, nc, busybox"
     raise ForwardingRefusedError(f"{refused.message}, and has nothing to carry it instead (tried {tried})")
 
 
-async def _greeting(process: asyncssh.SSHClientProcess[bytes], nonce: str) -> tuple[str, bytes]:
+async def _greeting(process: Process, nonce: str) -> tuple[str, bytes]:
     """What the script said, and what came of the connection already. Raises OSError where it ends without a word."""
     received = b""
     mark = f"{nonce} ".encode()
@@ -87,20 +87,30 @@ async def _greeting(process: asyncssh.SSHClientProcess[bytes], nonce: str) -> tu
     raise ConnectionResetError("the command ended without a word")
 
 
-class _CommandStream(ChannelStream):
+class _CommandStream:
     """The standard input and output of the command as the byte stream of its connection."""
 
-    def __init__(self, process: asyncssh.SSHClientProcess[bytes], received: bytes) -> None:
-        super().__init__(process.stdout, process.stdin)
+    def __init__(self, process: Process, received: bytes) -> None:
         self._process = process
         self._received = received
 
     async def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes; empty at the end."""
+        """Up to `limit` bytes; empty at the end. Raises OSError when the connection breaks."""
         if self._received:
             data, self._received = self._received[:limit], self._received[limit:]
             return data
-        return await super().read(limit)
+        try:
+            return await self._process.stdout.read(limit)
+        except asyncssh.Error as exc:
+            raise ConnectionResetError(str(exc)) from exc
+
+    async def write(self, data: bytes) -> None:
+        """Send all of it. Raises OSError when the connection breaks."""
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except asyncssh.Error as exc:
+            raise ConnectionResetError(str(exc)) from exc
 
     async def close(self) -> None:
         """End the command by its end of input, then let go of the channel; never raises."""

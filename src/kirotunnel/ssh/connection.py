@@ -68,6 +68,11 @@ class SSHSession:
         return key.get_fingerprint() if key is not None else ""
 
     @property
+    def where(self) -> str:
+        """How messages call it."""
+        return self.endpoint.describe()
+
+    @property
     def server(self) -> str:
         """The server's version line."""
         return one_line(str(self.connection.get_extra_info("server_version", "")), 120)

@@ -20,8 +20,8 @@ import asyncssh
 from kirotunnel.errors import ConnectionLostError, SessionRefusedError
 from kirotunnel.events import Account
 from kirotunnel.profiles.profile import Profile
-from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.scripts import assignments, function, read_script
+from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import Record, RecordReader, RemoteFacts, read_account, read_facts, read_listeners
 from kirotunnel.wire.terminal import one_line
@@ -42,7 +42,7 @@ Prepare = Literal["always", "signed-out", "never"]
 class ControlShell:
     """The shell of one login. Requests are answered one after the other; opened URLs come in between."""
 
-    def __init__(self, session: SSHSession, on_url: Callable[[str], None]) -> None:
+    def __init__(self, session: Session, on_url: Callable[[str], None]) -> None:
         self._session = session
         self._on_url = on_url
         self._nonce = secrets.token_hex(12)
@@ -52,7 +52,7 @@ class ControlShell:
         self._answered: asyncio.Future[list[Record]] | None = None
         self._awaited = ""
         self._stderr = bytearray()
-        self._process: asyncssh.SSHClientProcess[bytes] | None = None
+        self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self.directory: str | None = None
@@ -140,7 +140,7 @@ class ControlShell:
 
     @property
     def _where(self) -> str:
-        return self._session.endpoint.describe()
+        return self._session.where
 
     async def _request(self, script: str) -> list[Record]:
         process = self._process

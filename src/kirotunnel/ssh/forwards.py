@@ -8,14 +8,17 @@ import asyncssh
 
 from kirotunnel.errors import ConnectionLostError
 from kirotunnel.ssh.connection import SSHSession
+from kirotunnel.ssh.session import Session
 from kirotunnel.wire.terminal import one_line
 
 UNUSED_PORT: Final = 1
 """tcpmux (RFC 1078), which nobody runs: no login is disturbed by being asked for."""
 
 
-async def forwards_to_target(session: SSHSession) -> bool:
+async def forwards_to_target(session: Session) -> bool:
     """Whether we may reach ports of its loopback. Raises ConnectionLostError."""
+    if not isinstance(session, SSHSession):
+        return False
     try:
         _, writer = await session.connection.open_connection("127.0.0.1", UNUSED_PORT)
     except asyncssh.ChannelOpenError as exc:
@@ -26,8 +29,10 @@ async def forwards_to_target(session: SSHSession) -> bool:
     return True
 
 
-async def forwards_to_here(session: SSHSession) -> bool:
+async def forwards_to_here(session: Session) -> bool:
     """Whether it listens for us, on a port that it chooses. Raises ConnectionLostError."""
+    if not isinstance(session, SSHSession):
+        return False
     try:
         listener = await session.connection.create_server(_refuse, "127.0.0.1", 0)
     except asyncssh.ChannelListenError:
@@ -43,4 +48,4 @@ def _refuse(host: str, port: int) -> NoReturn:
 
 
 def _lost(session: SSHSession, cause: BaseException) -> ConnectionLostError:
-    return ConnectionLostError(f"the connection to {session.endpoint.describe()} was lost: {one_line(str(cause))}")
+    return ConnectionLostError(f"the connection to {session.where} was lost: {one_line(str(cause))}")

@@ -19,6 +19,7 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.ssh.connection import SSHSession, connect
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.scripts import assignments, read_script
+from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import RecordReader
 from kirotunnel.wire.terminal import one_line
@@ -34,7 +35,7 @@ Listeners = Callable[[], Awaitable[list[ListeningPort] | None]]
 class PortHolds:
     """The ports of one login that are held on its target."""
 
-    def __init__(self, session: SSHSession, listeners: Listeners, *, lease_s: int) -> None:
+    def __init__(self, session: Session, listeners: Listeners, *, lease_s: int) -> None:
         self._session = session
         self._listeners = listeners
         self._lease_s = lease_s
@@ -56,14 +57,15 @@ class PortHolds:
     # --- by forwarding -----------------------------------------------------------------------------------------------
 
     async def _by_forward(self, ports: Collection[int]) -> dict[int, str]:
-        if any(name in self._session.server.lower() for name in _LET_GO_WHEN_TOLD):
-            return await self._forward(self._session, ports, self._stack, "forward")
+        first = self._session
+        if not isinstance(first, SSHSession):
+            return {}
+        if any(name in first.server.lower() for name in _LET_GO_WHEN_TOLD):
+            return await self._forward(first, ports, self._stack, "forward")
         async with contextlib.AsyncExitStack() as stack:
             try:
                 # Nobody is asked a password twice; where the keys do not do, a program on the target does it.
-                session = await stack.enter_async_context(
-                    connect(self._session.endpoint, Nobody(), tell=lambda _: None)
-                )
+                session = await stack.enter_async_context(connect(first.endpoint, Nobody(), tell=lambda _: None))
                 held = await self._forward(session, ports, stack, "second-connection")
             except KirotunnelError:
                 return {}
@@ -120,7 +122,7 @@ async def _close(listener: asyncssh.SSHListener) -> None:
     await listener.wait_closed()
 
 
-async def _end(process: asyncssh.SSHClientProcess[bytes]) -> None:
+async def _end(process: Process) -> None:
     """Its end of input is its word to let go; wait until it has."""
     with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
         process.stdin.write_eof()
@@ -129,7 +131,7 @@ async def _end(process: asyncssh.SSHClientProcess[bytes]) -> None:
     process.close()
 
 
-async def _held_by(process: asyncssh.SSHClientProcess[bytes], reader: RecordReader) -> dict[int, str]:
+async def _held_by(process: Process, reader: RecordReader) -> dict[int, str]:
     """The ports that the program says it holds, and its name."""
     said: dict[int, str] = {}
     while data := await process.stdout.read(4096):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from subprocess import DEVNULL
 from typing import Final
 
 import asyncssh
 
 from kirotunnel.errors import SessionRefusedError
-from kirotunnel.ssh.connection import SSHSession
+from kirotunnel.ssh.session import Process, Session
 
 CHUNK: Final = 16 * 1024
 MAX_OUTPUT: Final = 8 * 1024 * 1024
@@ -20,17 +21,19 @@ WIDE_TERMINAL: Final = (250, 50)
 class RemoteCLI:
     """One run of the CLI's login; made by `start`."""
 
-    def __init__(self, process: asyncssh.SSHClientProcess[bytes], session: SSHSession) -> None:
+    def __init__(self, process: Process, session: Session) -> None:
         self._process = process
         self._session = session
 
     @classmethod
     async def start(
-        cls, session: SSHSession, directory: str, *, terminal: tuple[str, tuple[int, int]] | None
+        cls, session: Session, directory: str, *, terminal: tuple[str, tuple[int, int]] | None
     ) -> RemoteCLI:
         """Run the runner of that directory. `terminal`: type and (columns, rows) for a PTY; None for none."""
-        options = {"term_type": terminal[0], "term_size": terminal[1]} if terminal else {"stdin": asyncssh.DEVNULL}
-        return cls(await session.start(f"exec /bin/sh {directory}/run", **options), session)
+        command = f"exec /bin/sh {directory}/run"
+        if terminal is None:
+            return cls(await session.start(command, stdin=DEVNULL), session)
+        return cls(await session.start(command, term_type=terminal[0], term_size=terminal[1]), session)
 
     async def output(self, sink: Callable[[bytes], None]) -> bool:
         """Pass on the output, as it comes, until it ends. False where it was too much and was given up."""
@@ -50,7 +53,7 @@ class RemoteCLI:
         await self._process.wait_closed()
         # asyncssh returns here without a status when the connection is lost, too: that is no exit of the CLI.
         if self._process.exit_status is None and self._process.exit_signal is None:
-            raise SessionRefusedError(f"the session on {self._session.endpoint.describe()} ended without an exit code")
+            raise SessionRefusedError(f"the session on {self._session.where} ended without an exit code")
         return self._process.exit_status if self._process.exit_signal is None else None
 
     def type(self, keys: bytes) -> None:
