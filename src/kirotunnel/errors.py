@@ -540,6 +540,19 @@ class CallbackPortsBusyError(LocalPortError):
     default_hint = "end one of the processes that hold them, or sign in with `--flow device`, which needs no port"
 
 
+class PortAwaitedError(LocalPortError):
+    """Two legs on one port would take any callback."""
+
+    code = "KT504"
+    title = "Another attach waits on this port"
+    explanation = (
+        "Logins share a callback port: each callback is told by its state whose it is. `attach` helps a login whose "
+        "state it cannot know, so it takes a callback that belongs to nobody else, and there can be only one of these "
+        "on a port at a time."
+    )
+    default_hint = "finish or end the other `kirotunnel attach`, and run the command again"
+
+
 # --- KT6xx: the sign-in ----------------------------------------------------------------------------------------------
 
 
@@ -755,6 +768,20 @@ class WrongMethodError(OAuthError):
         "it would have been another account than the one that was asked for."
     )
     default_hint = "choose the same way in the browser, or leave --method out"
+
+
+class StateNotUniqueError(OAuthError):
+    """Two legs on one port have the same state."""
+
+    code = "KT619"
+    title = "Another sign-in has the same state"
+    explanation = (
+        "Logins share a callback port: each callback is told by its state whose it is, and a state is drawn at random "
+        "for one sign-in (RFC 6749 §10.12). The remote CLI asked for a sign-in with the state of another one that "
+        "waits on the same port. It is copied or the CLI is broken; either way the second does not get the callback "
+        "of the first."
+    )
+    default_hint = "run the command again; if it comes again, find out what runs on the target"
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------

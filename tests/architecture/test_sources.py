@@ -37,6 +37,7 @@ MAY_REVEAL: Final = {
     "oauth/session.py",
     "ssh/connection.py",
     "wire/gate.py",
+    "wire/sharing.py",
 }
 
 

@@ -77,3 +77,5 @@ class Environment:
     """Given: nothing is listened on here, and the callback is pasted."""
     ports: CallbackPorts = field(default_factory=CallbackPorts)
     """Logins that go on at once have the same, and so share the ports of this machine."""
+    own_pages: bool = False
+    """Each tab ends on a page of ours that says whose sign-in it was: for several targets at once."""

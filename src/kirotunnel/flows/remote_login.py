@@ -39,7 +39,6 @@ from kirotunnel.flows.login_plan import Flow, LoginPlan, Method, Provider
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
 from kirotunnel.local.callback_ports import Lease
-from kirotunnel.local.loopback import busy_on_loopback
 from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
@@ -103,7 +102,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + options.timeout_s
     profile = profile_for(options.cli)
-    busy_here = asyncio.ensure_future(asyncio.to_thread(busy_on_loopback, profile.ports))  # while we connect
+    busy_here = asyncio.ensure_future(environment.ports.busy(profile.ports))  # while we connect
     try:
         async with asyncio.timeout_at(deadline) as timer:
             async with (
@@ -351,6 +350,7 @@ class _Login:
             cli=self._options.cli,
             host=self._options.target,
             policy=action.policy,
+            own_page=self._environment.own_pages,
         )
         try:
             pasted = self._environment.paste is not None

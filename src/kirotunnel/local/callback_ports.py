@@ -8,17 +8,25 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
+from kirotunnel.errors import KirotunnelError, PortAwaitedError, StateNotUniqueError
 from kirotunnel.events import RefusalReason
 from kirotunnel.local import loopback_server
 from kirotunnel.local.http1 import Request
-from kirotunnel.local.loopback import bind_loopback
+from kirotunnel.local.loopback import bind_loopback, busy_on_loopback
 from kirotunnel.local.loopback_server import Answer, LoopbackServer
 from kirotunnel.local.pages import REFUSALS, Page, render
 from kirotunnel.local.relay import Route
 from kirotunnel.wire.gate import FollowUp, Forward, LegRule, Refuse, RequestHead, decide
+from kirotunnel.wire.sharing import ANY, state_key
+
+_MAX_SPENT: Final = 256
+"""Callbacks that a port remembers once their leg is over."""
 
 
 class CallbackPorts:
@@ -29,17 +37,24 @@ class CallbackPorts:
         self._turns: dict[int, asyncio.Lock] = {}
 
     async def lease(self, route: Route) -> Lease:
-        """Listen for this leg on both loopback addresses. Raises LocalPortError, then nothing is bound."""
+        """Listen for this leg on both loopback addresses.
+
+        Raises LocalPortError where the port cannot be had, and StateNotUniqueError where another leg has this state.
+        """
         async with self._turns.setdefault(route.port, asyncio.Lock()):
             port = self._ports.get(route.port)
             if port is None:
                 self._ports[route.port] = port = await _Port.open(route.port)
-            port.routes.append(route)
+            port.admit(route)
         return Lease(route, port.server.listen, partial(self._leave, port, route))
+
+    async def busy(self, numbers: Collection[int]) -> dict[int, str]:
+        """Those of the ports that no leg could have here now, each with who has it."""
+        return await asyncio.to_thread(busy_on_loopback, [number for number in numbers if number not in self._ports])
 
     async def _leave(self, port: _Port, route: Route) -> None:
         """Take the leg off its port: at once for who comes from now on, in a moment for who is being answered."""
-        port.routes.remove(route)
+        port.dismiss(route)
         last = not port.routes
         if last:
             port.server.stop()
@@ -87,6 +102,7 @@ class _Port:
         self.number = number
         self.routes: list[Route] = []
         self.server: LoopbackServer
+        self._spent: deque[LegRule] = deque(maxlen=_MAX_SPENT)
         self._answering: dict[asyncio.Task[None], Route] = {}
 
     @classmethod
@@ -100,6 +116,20 @@ class _Port:
             port.server.stop()
             raise
         return port
+
+    def admit(self, route: Route) -> None:
+        """Serve this leg, too. Raises where a callback could then belong to two."""
+        key = state_key(route.rule.state)
+        if any(state_key(other.rule.state) == key for other in self.routes):
+            raise already_awaited(route, key)
+        self.routes.append(route)
+
+    def dismiss(self, route: Route) -> None:
+        """Serve this leg no longer."""
+        self.routes.remove(route)
+        if route.rule.state is not None:
+            # A browser that comes again with a callback that was taken must not end up at a leg that takes any.
+            self._spent.append(replace(route.rule, follow_up=None))
 
     async def drain(self, route: Route) -> None:
         """Let this route's answers under way finish for a moment, then end them."""
@@ -121,16 +151,22 @@ class _Port:
             content_type=request.header("content-type") or "",
             body=request.body,
         )
-        match decide(head, self.number, [route.rule for route in self.routes]):
+        match decide(head, self.number, [*(route.rule for route in self.routes), *self._spent]):
             case Refuse(_, reason):
                 return self._stray(reason)
             case Forward(rule, outcome):
-                return await self._belonging_to(rule).callback(request, outcome)
+                if (route := self._belonging_to(rule)) is None:
+                    return self._own(Page.NOT_YOURS)
+                return await route.callback(request, outcome, among_others=len(self.routes) > 1)
             case FollowUp(rule):
-                return await self._belonging_to(rule).follow_up(request)
+                if (route := self._belonging_to(rule)) is None:
+                    return self._own(Page.NOT_HERE)
+                return await route.follow_up(request)
 
-    def _belonging_to(self, rule: LegRule) -> Route:
-        route = next(route for route in self.routes if route.rule is rule)
+    def _belonging_to(self, rule: LegRule) -> Route | None:
+        route = next((route for route in self.routes if route.rule is rule), None)
+        if route is None:
+            return None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - each connection is served in a task of its own
         self._answering[task] = route
@@ -146,10 +182,19 @@ class _Port:
         return self._own(REFUSALS[reason])
 
     def _own(self, page: Page) -> Answer:
-        if self.routes:
+        if len(self.routes) == 1:
             return self.routes[0].page(page)
-        status, headers, body = render(page, cli="the CLI", host="a remote machine")
+        status, headers, body = render(page, cli="the CLI", host="remote machines")
         return Answer(status, tuple(headers), body)
+
+
+def already_awaited(route: Route, key: str) -> KirotunnelError:
+    """The error of a leg whose callback could as well be another's."""
+    if key == ANY:
+        return PortAwaitedError(f"port {route.port} is waiting for a callback of any state already")
+    return StateNotUniqueError(
+        f"{route.cli} on {route.host} asks for a sign-in with the state of another one that waits on port {route.port}"
+    )
 
 
 async def _bind(number: int) -> list[socket.socket]:

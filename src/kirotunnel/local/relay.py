@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -30,6 +32,10 @@ FOLLOW_UP_GRACE_S: Final = 2.0
 """Seconds that the browser has to ask for the page that the remote's answer named."""
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of a remote's answer; more is cut off as broken."""
+
+_MARK: Final = "kirotunnel"
+"""Parameter that tells the pages of legs with the same port apart; the remote never sees it."""
+_SAYS_NO: Final = re.compile(r"[?&](?:error=|auth_status=error)")  # kiro-cli's redirects after a bad callback
 
 # What of the browser's request the remote gets. Not its cookies: a browser sends those of every program on localhost.
 _REQUEST_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-language", "content-type", "origin"})
@@ -90,19 +96,26 @@ class Route:
     """Names for the pages."""
     policy: UrlPolicy
     """Judges where the remote's answer may send the browser."""
+    own_page: bool = False
+    """The browser ends on a page of ours, which says whose sign-in that was; the remote's own is a link on it."""
     answer: asyncio.Future[Answer] | None = None
     """The answer of the one callback, once it was taken: a browser that asks again gets the same."""
+    page_target: str = ""
+    """Path and query of the page after it, as the remote named it."""
     upstream: _Upstream | None = None
     done: bool = False
     idle_timer: asyncio.TimerHandle | None = None
 
-    def page(self, page: Page) -> Answer:
+    def page(self, page: Page, link: str | None = None) -> Answer:
         """A page of ours that names this leg's CLI and host."""
-        status, headers, body = render(page, cli=self.cli, host=self.host)
+        status, headers, body = render(page, cli=self.cli, host=self.host, link=link)
         return Answer(status, tuple(headers), body)
 
-    async def callback(self, request: Request, outcome: Outcome) -> Answer:
-        """Deliver the callback, which the gate has allowed, and give the browser its answer."""
+    async def callback(self, request: Request, outcome: Outcome, *, among_others: bool = False) -> Answer:
+        """Deliver the callback, which the gate has allowed, and give the browser its answer.
+
+        `among_others`: other legs have this port, too, and their remotes may send browsers to a page of the same name.
+        """
         if self.answer is not None:
             return await asyncio.shield(self.answer)
         loop = asyncio.get_running_loop()
@@ -111,7 +124,7 @@ class Route:
         error: KirotunnelError | None = None
         answer = self.page(Page.UNREACHABLE)
         try:
-            answer = await self._exchange(request, outcome)
+            answer = await self._exchange(request, outcome, among_others)
         except KirotunnelError as exc:
             error = exc
         except Exception as exc:  # the login must not wait for an answer that nobody gives any more
@@ -127,7 +140,8 @@ class Route:
     async def follow_up(self, request: Request) -> Answer:
         """Fetch the page that the remote's answer named."""
         upstream, self.upstream = self.upstream, None
-        denied = "error=" in urlsplit(request.target).query
+        request = replace(request, target=self.page_target)  # without our mark
+        denied = "error=" in urlsplit(self.page_target).query
         answer = self.page(Page.DENIED if denied else Page.HANDED_OVER)
         if upstream is not None:
             # kiro-cli's SSO leg keeps this connection for 200 to 500 ms, then it is gone and the page is ours.
@@ -153,7 +167,7 @@ class Route:
         if self.upstream is not None:
             await self.upstream.close()
 
-    async def _exchange(self, request: Request, outcome: Outcome) -> Answer:
+    async def _exchange(self, request: Request, outcome: Outcome, among_others: bool) -> Answer:
         upstream = _Upstream(await self.dial())
         try:
             response = await upstream.exchange(request)
@@ -163,20 +177,40 @@ class Route:
         except BaseException:
             await upstream.close()
             raise
+        if self.own_page:
+            await upstream.close()
+            return self._own_answer(response, outcome)
         answer, follow_up = self._relayed(response)
         if follow_up is None:
             await upstream.close()
-        else:
-            self.rule = replace(self.rule, follow_up=follow_up)
-            self.upstream = upstream
+            return answer
+        self.page_target, self.upstream = follow_up, upstream
+        if among_others:
+            mark = f"{_MARK}={secrets.token_hex(8)}"
+            headers = ((n, with_parameter(v, mark) if n == "location" else v) for n, v in answer.headers)
+            answer, follow_up = replace(answer, headers=tuple(headers)), with_parameter(follow_up, mark)
+        self.rule = replace(self.rule, follow_up=follow_up)
         return answer
+
+    def _own_answer(self, response: _Response, outcome: Outcome) -> Answer:
+        """Our page in the place of the remote's answer."""
+        location = response.location
+        stays = location is not None and same_origin_target(location, self.port) is not None
+        if location is not None and not stays and not _may_go_to(location, self.policy):
+            return self.page(Page.FORBIDDEN_REDIRECT)
+        if outcome == "denied":
+            page = Page.DENIED
+        else:
+            said_no = response.status >= 400 or (location is not None and _SAYS_NO.search(location) is not None)
+            page = Page.COMPLAINED if said_no else Page.HANDED_OVER
+        return self.page(page, None if stays else location)
 
     def _relayed(self, response: _Response) -> tuple[Answer, str | None]:
         """The remote's answer as the browser gets it, and the page of this port to which it sends the browser."""
         headers = [(name, value) for name, value in response.headers if name in _RESPONSE_HEADERS]
-        location = next((value for name, value in response.headers if name == "location"), None)
+        location = response.location
         follow_up = None
-        if location is not None and 300 <= response.status < 400:
+        if location is not None:
             follow_up = same_origin_target(location, self.port)
             if follow_up is None and not _may_go_to(location, self.policy):
                 return self.page(Page.FORBIDDEN_REDIRECT), None
@@ -188,6 +222,12 @@ class Route:
         if not self.done:
             self.done = True
             self.observer.delivered(error)
+
+
+def with_parameter(url: str, parameter: str) -> str:
+    """The URL, or path and query, with one more parameter."""
+    address, hash_, fragment = url.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}{parameter}{hash_}{fragment}"
 
 
 def _may_go_to(location: str, policy: UrlPolicy) -> bool:
@@ -210,6 +250,13 @@ class _Response:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+
+    @property
+    def location(self) -> str | None:
+        """Where it sends the browser, if it does."""
+        if not 300 <= self.status < 400:
+            return None
+        return next((value for name, value in self.headers if name == "location"), None)
 
 
 @dataclass(slots=True)

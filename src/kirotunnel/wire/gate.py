@@ -135,6 +135,16 @@ def _belongs(rule: LegRule, parameters: dict[str, str]) -> bool:
     return hmac.compare_digest(parameters.get("state", "").encode(), rule.state.reveal().encode())
 
 
+def claimed_state(head: RequestHead) -> Secret[str] | None:
+    """The state that a request brings, whosever it is; None where it brings none, or is none of a browser's."""
+    if not _TARGET.fullmatch(head.target):
+        return None
+    query = head.target.partition("?")[2]
+    parameters = _form(head, query) if head.method == "POST" else _parameters(query)
+    state = (parameters or {}).get("state")
+    return Secret(state) if state else None
+
+
 def same_origin_target(location: str, port: int) -> str | None:
     """Path and query of a Location that stays on this port; None where it leads elsewhere.
 

@@ -15,6 +15,7 @@ from kirotunnel.events import RefusalReason
 _DONE: Final = "#2e7d4f"
 _OPEN: Final = "#b7791f"
 _BAD: Final = "#b3374a"
+_LINK: Final = '<p class="next"><a href="{href}" rel="noreferrer">The page that {cli} would show</a></p>\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,13 @@ class Page(Enum):
         "No answer from {cli}",
         "{cli} on {host} took the answer of the sign-in and closed the connection without a word.",
         "Return to your terminal: kirotunnel asks {cli} there who is signed in.",
+    )
+    COMPLAINED = _Words(
+        200,
+        _BAD,
+        "{cli} answered with an error",
+        "{cli} on {host} took the answer of the sign-in and says that something is wrong with it.",
+        "Return to your terminal: it says whether you are signed in.",
     )
     UNREACHABLE = _Words(
         502,
@@ -131,8 +139,11 @@ def _template() -> Template:
     return Template((resources.files(__package__) / "page.html").read_text(encoding="utf-8"))
 
 
-def render(page: Page, *, cli: str, host: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body of the page; the names are escaped, since the host comes from a command line."""
+def render(page: Page, *, cli: str, host: str, link: str | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of the page; the names are escaped, since the host comes from a command line.
+
+    `link` is where the remote's own answer would have sent the browser, and was judged.
+    """
     words = page.value
     names = {"cli": escape(cli), "host": escape(host)}
     body = _template().substitute(
@@ -141,6 +152,7 @@ def render(page: Page, *, cli: str, host: str) -> tuple[int, list[tuple[str, str
         title=words.title.format(**names),
         message=words.message.format(**names),
         next=words.next.format(**names),
+        link=_LINK.format(href=escape(link), **names) if link else "",
     )
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
