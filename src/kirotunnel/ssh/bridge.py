@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import asyncssh
@@ -32,27 +33,35 @@ async def way_to_target(session: Session) -> Way:
         return "direct-tcpip"  # the connection is gone, and says so by itself
 
 
-async def dial_target(session: Session, port: int) -> ByteStream:
-    """One connection to 127.0.0.1:port of the target, made once.
+async def dial_target(session: Session, port: int, addresses: Sequence[str] = ("127.0.0.1",)) -> ByteStream:
+    """One connection to that port of the target's loopback, made once; the next address is tried where one refuses.
 
     Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where the server forbids forwarding
     and the target has nothing to carry it instead.
     """
+    *others, last = addresses
+    for address in others:
+        with contextlib.suppress(CallbackUndeliveredError):
+            return await _dial(session, port, address)
+    return await _dial(session, port, last)
+
+
+async def _dial(session: Session, port: int, address: str) -> ByteStream:
     try:
-        return await session.dial(port)
+        return await session.dial(port, address)
     except ForwardingRefusedError as refused:
         # Refused before anything was dialled there: the CLI's listener has seen nothing yet.
-        return await _by_command(session, port, refused)
+        return await _by_command(session, port, address, refused)
 
 
-async def _by_command(session: Session, port: int, refused: ForwardingRefusedError) -> ByteStream:
+async def _by_command(session: Session, port: int, address: str, refused: ForwardingRefusedError) -> ByteStream:
     nonce = secrets.token_hex(12)
     try:
         process = await session.start("exec /bin/sh")
     except KirotunnelError as exc:
         raise ForwardingRefusedError(f"{refused.message}, and starts no other session either") from exc
     try:
-        process.stdin.write(f"{assignments(N=nonce, P=str(port))}{read_script('bridge.sh')}".encode())
+        process.stdin.write(f"{assignments(N=nonce, A=address, P=str(port))}{read_script('bridge.sh')}".encode())
         async with asyncio.timeout(CONNECT_S):
             said, rest = await _greeting(process, nonce)
     except (TimeoutError, asyncssh.Error, OSError) as exc:

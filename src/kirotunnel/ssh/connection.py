@@ -105,14 +105,14 @@ class SSHSession:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
-    async def dial(self, port: int) -> ChannelStream:
-        """One connection to 127.0.0.1:port of the target, the literal address that kiro-cli binds.
+    async def dial(self, port: int, address: str = "127.0.0.1") -> ChannelStream:
+        """One connection to that port of the target, at the literal loopback address; kiro-cli binds 127.0.0.1.
 
         Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where the server forbids it.
         """
         where = self.endpoint.describe()
         try:
-            reader, writer = await self.connection.open_connection("127.0.0.1", port)
+            reader, writer = await self.connection.open_connection(address, port)
         except asyncssh.ChannelOpenError as exc:
             if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingRefusedError(f"{where} forbids forwarding to its port {port}") from exc

@@ -115,8 +115,8 @@ class Session(Protocol):
         shell gets to see them. Raises SessionRefusedError or ConnectionLostError.
         """
 
-    async def dial(self, port: int) -> ByteStream:
-        """One connection to 127.0.0.1:port there, the literal address that kiro-cli binds.
+    async def dial(self, port: int, address: str = "127.0.0.1") -> ByteStream:
+        """One connection to that port there, at the literal loopback address; kiro-cli binds 127.0.0.1.
 
         Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where there is no such way.
         """

@@ -40,6 +40,23 @@ class ListeningPort:
             return address.is_unspecified or (mapped is not None and str(mapped) == "127.0.0.1")
         return address.is_unspecified or str(address) == "127.0.0.1"
 
+    @property
+    def loopback_addresses(self) -> tuple[str, ...]:
+        """The loopback addresses there whose connections may arrive at this socket, as literals to dial."""
+        address = ipaddress.ip_address(self.address)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if address.is_unspecified:
+            # On all of IPv6, and so on IPv4 too or not (IPV6_V6ONLY), which the kernel's tables do not show.
+            return ("127.0.0.1",) if address.version == 4 else ("127.0.0.1", "::1")
+        return (str(address),) if address.is_loopback else ()
+
+
+def dial_addresses(rows: Iterable[ListeningPort], port: int) -> tuple[str, ...]:
+    """The loopback addresses to dial for that port, the likeliest first; none where nothing listens on it there."""
+    found = dict.fromkeys(address for row in rows if row.port == port for address in row.loopback_addresses)
+    return tuple(sorted(found, key=lambda address: {"127.0.0.1": 0, "::1": 1}.get(address, 2)))
+
 
 MAX_PORT: Final = 65535
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")

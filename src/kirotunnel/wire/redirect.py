@@ -132,7 +132,7 @@ def check_url(text: str, policy: UrlPolicy) -> CheckedUrl:
     Raises UrlRefusedError for what must never be opened, UrlHostPrivateError for this machine and private networks.
     The answer's `standing` is `unknown` where only a person's yes allows it.
     """
-    parts = _split(text)
+    parts = split_url(text)
     host = _normal(parts.hostname or "")
     port = parts.port or (443 if parts.scheme == "https" else 80)  # port 0 was refused by then
     if any(entry.covers(host, port) for entry in policy.trusted):
@@ -239,7 +239,8 @@ def _normal(host: str) -> str:
         return host
 
 
-def _split(text: str) -> SplitResult:
+def split_url(text: str) -> SplitResult:
+    """A URL as every parser reads it alike. Raises UrlRefusedError for what must never be opened, whatever its host."""
     if len(text) > MAX_URL:
         raise UrlRefusedError(f"the remote asked to open a URL of {len(text)} characters")
     scheme = _SCHEME.match(text)

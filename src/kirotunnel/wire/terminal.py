@@ -35,8 +35,10 @@ def plain(text: str) -> str:
 class EscapeScanner:
     """Split text into characters and whole escape sequences, however it was cut into pieces (ECMA-48)."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = _MAX_SEQUENCE) -> None:
         self._pending = ""
+        self._keep = keep
+        """Characters of a sequence; what is longer is forgotten as it comes."""
 
     def feed(self, text: str) -> list[tuple[str, bool]]:
         """The finished pieces: (character, False) or (escape sequence, True); an unfinished sequence waits."""
@@ -64,7 +66,7 @@ class EscapeScanner:
             self._pending = ""
         else:
             # An endless sequence is not kept: its introducer is remembered, its content forgotten.
-            self._pending = sequence if len(sequence) <= _MAX_SEQUENCE else sequence[:2] + sequence[-1]
+            self._pending = sequence if len(sequence) <= self._keep else sequence[:2] + sequence[-1]
 
 
 def _finished(sequence: str) -> bool:

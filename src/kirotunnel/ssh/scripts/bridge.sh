@@ -1,15 +1,15 @@
-# A connection to the target's own 127.0.0.1:P on standard input and output, for servers that forbid forwarding.
+# A connection to the target's own A:P on standard input and output, for servers that forbid forwarding.
 #
-# Set before it: N (nonce), P (port). The first that is here and works is taken; what is known to lose the end of an
+# Set before it: N (nonce), A (127.0.0.1 or ::1), P (port). The first that is here and works is taken; what is known to lose the end of an
 # answer, or never to end (`nc -N`, `curl telnet://`), is not. `N connected TOOL` comes before the first byte.
 
 bridge() {
 	if command -v python3 >/dev/null 2>&1; then
 		python3 -c '
 import os, select, socket, sys
-port, nonce = int(sys.argv[1]), sys.argv[2]
+port, nonce, address = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 try:
-    sock = socket.create_connection(("127.0.0.1", port), 10)
+    sock = socket.create_connection((address, port), 10)
 except OSError:
     print("\n%s refused" % nonce, flush=True)
     sys.exit(3)
@@ -28,16 +28,18 @@ while True:
         if not data:
             break
         sock.sendall(data)
-' "$P" "$N" && return 0
+' "$P" "$N" "$A" && return 0
 		[ $? -eq 3 ] && return 3
 	fi
 	if command -v perl >/dev/null 2>&1; then
 		perl -e '
 use Socket;
-my ($port, $nonce) = @ARGV;
+my ($port, $nonce, $address) = @ARGV;
 $| = 1;
-socket(my $sock, PF_INET, SOCK_STREAM, getprotobyname("tcp") || 6) or exit 4;
-unless (connect($sock, sockaddr_in($port, inet_aton("127.0.0.1")))) { print "\n$nonce refused\n"; exit 3; }
+my $six = $address =~ /:/;
+socket(my $sock, $six ? PF_INET6 : PF_INET, SOCK_STREAM, getprotobyname("tcp") || 6) or exit 4;
+my $where = $six ? pack_sockaddr_in6($port, inet_pton(AF_INET6, $address)) : sockaddr_in($port, inet_aton($address));
+unless (connect($sock, $where)) { print "\n$nonce refused\n"; exit 3; }
 print "\n$nonce connected perl\n";
 while (1) {
     my $ready = "";
@@ -47,34 +49,34 @@ while (1) {
     if (vec($ready, fileno($sock), 1)) { sysread($sock, my $data, 65536) or last; syswrite(STDOUT, $data); }
     if (vec($ready, 0, 1)) { sysread(STDIN, my $data, 65536) or last; syswrite($sock, $data); }
 }
-' "$P" "$N" && return 0
+' "$P" "$N" "$A" && return 0
 		[ $? -eq 3 ] && return 3
 	fi
 	if command -v bash >/dev/null 2>&1; then
 		bash -c '
-exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 3
+exec 3<>"/dev/tcp/$3/$1" || exit 3
 printf "\n%s connected bash\n" "$2"
 exec 4<&0
 cat <&4 >&3 &
 cat <&3
 kill "$!"
 exit 0
-' bash "$P" "$N" 2>/dev/null && return 0
+' bash "$P" "$N" "$A" 2>/dev/null && return 0
 		printf '\n%s refused\n' "$N"
 		return 3
 	fi
 	if command -v socat >/dev/null 2>&1; then
 		printf '\n%s connected socat\n' "$N"
-		socat - "TCP4:127.0.0.1:$P"
+		case $A in *:*) socat - "TCP6:[$A]:$P" ;; *) socat - "TCP4:$A:$P" ;; esac
 	elif command -v ncat >/dev/null 2>&1; then
 		printf '\n%s connected ncat\n' "$N"
-		ncat 127.0.0.1 "$P"
+		ncat "$A" "$P"
 	elif command -v nc >/dev/null 2>&1; then
 		printf '\n%s connected nc\n' "$N"
-		nc 127.0.0.1 "$P"
+		nc "$A" "$P"
 	elif command -v busybox >/dev/null 2>&1; then
 		printf '\n%s connected busybox\n' "$N"
-		busybox nc 127.0.0.1 "$P"
+		busybox nc "$A" "$P"
 	else
 		printf '\n%s nothing\n' "$N"
 	fi
