@@ -473,7 +473,9 @@ class RunMachine:
         self._failed_ports.add(door.port)
         leg = self._legs.get(door.leg)
         if leg is None:
-            return [Warn(f"{error.message} ({error.code}), so port {door.port} of {self._plan.host} is not served here")]
+            return [
+                Warn(f"{error.message} ({error.code}), so port {door.port} of {self._plan.host} is not served here")
+            ]
         leg.state = LegState.REFUSED
         return [*self._refuse(error), *self._conclude()]
 

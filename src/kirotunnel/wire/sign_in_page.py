@@ -46,14 +46,8 @@ class SignInPage:
     """OAuth 2.0 Form Post Response Mode: the answer is a POST."""
     fragment: bool = False
     """The answer is, or may be, in the fragment: the request that the browser sends has nothing of it."""
-
-    @property
-    def start(self) -> str | None:
-        """Path and query of a page of the CLI's own listener; None for any other page."""
-        if self.checked is not None:
-            return None
-        parts = urlsplit(self.url.reveal())
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    start: Secret[str] | None = None
+    """Path and query of a page of the CLI's own listener; None for any other page."""
 
 
 def parse_sign_in_page(text: str, policy: UrlPolicy) -> SignInPage:
@@ -71,7 +65,9 @@ def parse_sign_in_page(text: str, policy: UrlPolicy) -> SignInPage:
     redirect = parse_redirect_uri(_return_address(parameters) or "")
     states = parameters.get("state", [])
     if len(states) > 1:
-        raise RedirectNotLoopbackError(f"the URL on {checked.authority} that the remote asked to open has several state")
+        raise RedirectNotLoopbackError(
+            f"the URL on {checked.authority} that the remote asked to open has several state"
+        )
     state = Secret(states[0]) if states and states[0] else None
     mode = parameters.get("response_mode", [""])[0]
     return SignInPage(
@@ -104,8 +100,12 @@ def _own_page(text: str) -> SignInPage:
         raise RedirectNotLoopbackError("the page of its own that the remote asked to open is not one over http")
     if port < MIN_PORT:
         raise PortNotPermittedError(f"the page that the remote asked to open is on local port {port}")
+    path = parts.path or "/"
     return SignInPage(
-        url=Secret(text), checked=None, redirect=RedirectUri(parts.hostname, port, parts.path or "/"), form_post=False
+        url=Secret(text),
+        checked=None,
+        redirect=RedirectUri(parts.hostname, port, path),
+        start=Secret(f"{path}?{parts.query}" if parts.query else path),
     )
 
 

@@ -38,7 +38,7 @@ my ($port, $nonce, $address) = @ARGV;
 $| = 1;
 my $six = $address =~ /:/;
 socket(my $sock, $six ? PF_INET6 : PF_INET, SOCK_STREAM, getprotobyname("tcp") || 6) or exit 4;
-my $where = $six ? pack_sockaddr_in6($port, inet_pton(AF_INET6, $address)) : sockaddr_in($port, inet_aton($address));
+my $where = $six ? pack_sockaddr_in6($port, "\0" x 15 . "\1") : sockaddr_in($port, inet_aton($address));
 unless (connect($sock, $where)) { print "\n$nonce refused\n"; exit 3; }
 print "\n$nonce connected perl\n";
 while (1) {
