@@ -147,10 +147,12 @@ class DeviceCode(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused(Event):
-    """A stray connection was answered here and did not reach the remote."""
+    """Stray connections were answered here and did not reach the remote."""
 
     leg: int
     reason: RefusalReason
+    count: int = 1
+    """How many since the last report of that leg and reason: more than one only where there are very many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

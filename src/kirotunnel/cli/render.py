@@ -36,7 +36,8 @@ class Screen:
         elif text:
             self.tell(text)
         elif self._verbose and isinstance(event, ev.RequestRefused):
-            self.tell(f"A stray request was answered here and not passed on ({event.reason})")
+            strays = "A stray request was" if event.count == 1 else f"{event.count} more stray requests were"
+            self.tell(f"{strays} answered here and not passed on ({event.reason})")
 
     def tell(self, text: str) -> None:
         """A sentence of its own line."""

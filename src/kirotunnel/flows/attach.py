@@ -25,6 +25,7 @@ from kirotunnel.errors import (
 )
 from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.reach import reach
+from kirotunnel.flows.strays import Strays
 from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.bridge import dial_target, way_to_target
@@ -148,6 +149,7 @@ async def _deliver_one(
         await observer.done
     finally:
         await lease.close()
+        observer.count_rest()
         conversation.event(ev.TunnelClosed(leg=1, port=port, open_ms=lease.open_ms))
 
 
@@ -157,10 +159,19 @@ class _Observer:
     def __init__(self, environment: Environment) -> None:
         self._conversation = environment.conversation
         self._outcome: ev.Outcome = "granted"
+        self._strays = Strays()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def stray(self, reason: ev.RefusalReason) -> None:
-        self._conversation.event(ev.RequestRefused(leg=1, reason=reason))
+        self._report(self._strays.refused(1, reason))
+
+    def count_rest(self) -> None:
+        """Report the strays that were not reported one by one."""
+        self._report(self._strays.rest(1))
+
+    def _report(self, strays: list[ev.RequestRefused]) -> None:
+        for event in strays:
+            self._conversation.event(event)
 
     def callback(self, outcome: ev.Outcome) -> None:
         self._outcome = outcome

@@ -241,7 +241,7 @@ class _Tally:
             case ev.TunnelClosed(leg=leg, port=port, open_ms=open_ms):
                 self.tunnels.append(Tunnel(port=port, listen=self._listen.get(leg, ()), open_ms=open_ms))
             case ev.RequestRefused():
-                self.strays += 1
+                self.strays += event.count
         self._conversation.event(event)
 
     def url(self, url: str, authority: str) -> None:

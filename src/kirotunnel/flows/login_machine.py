@@ -25,7 +25,6 @@ Rules that hold in every order of events, and are tested as properties:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -93,6 +92,7 @@ from kirotunnel.flows.login_steps import (
     WhoamiAnswered,
 )
 from kirotunnel.flows.steering import PortFacts, no_port_left, ports_to_hold, takes_another_listed_port, with_paste
+from kirotunnel.flows.strays import Strays
 from kirotunnel.redaction import redacted
 from kirotunnel.wire import transcript as tr
 from kirotunnel.wire.gate import LegRule
@@ -141,14 +141,6 @@ class LegState(Enum):
     CLOSED = auto()
 
 
-_STRAYS: Final[dict[ev.RefusalReason, str]] = {
-    "path": "for another path",
-    "state": "with another state",
-    "host": "for another host name or port",
-    "method": "by another method",
-    "malformed": "that were no request of a browser",
-    "idle": "that asked nothing",
-}
 _NOTHING_BUSY: Final = PortFacts()
 _WITH_TUNNEL: Final = frozenset({LegState.OPENING, LegState.OPEN, LegState.CALLED})
 
@@ -182,7 +174,7 @@ class LoginMachine:
         self._answered: set[tr.PromptKind] = set()
         self._user_code: str | None = None
         self._device_shown = False
-        self._strays: Counter[ev.RefusalReason] = Counter()
+        self._strays = Strays()
         self._openings = 0
         self._holding = False
 
@@ -254,8 +246,7 @@ class LoginMachine:
             case BrowserStarted(leg, how):
                 return self._browser_started(self._legs.get(leg), how)
             case StrayRefused(leg, reason):
-                self._strays[reason] += 1
-                return [Report(ev.RequestRefused(leg=leg, reason=reason))]
+                return [Report(event) for event in self._strays.refused(leg, reason)]
             case CallbackArrived(leg, outcome):
                 return self._callback_arrived(self._legs.get(leg), outcome)
             case CallbackDelivered(leg, error):
@@ -387,8 +378,8 @@ class LoginMachine:
     def _callback_delivered(self, leg: _Leg | None, error: KirotunnelError | None) -> list[Action]:
         if leg is None or leg.state is not LegState.CALLED:
             return []
-        leg.state, leg.undelivered = LegState.CLOSING, error
-        close: list[Action] = [CloseTunnel(leg.number)]
+        leg.undelivered = error
+        close = self._close([leg])
         if error is None or self._phase is not Phase.RUNNING:
             return close  # where the CLI ended already, its exit and its whoami say how it went
         if not isinstance(error, CallbackUndeliveredError):
@@ -610,11 +601,8 @@ class LoginMachine:
             return LoginTimedOutError(
                 f"the sign-in on {host} took too long: the callback came ({where}), but {cli} did not answer it"
             )
-        strays = f"; {self._strays.total()} other requests were refused ({self._refusals()})" if self._strays else ""
+        strays = f"; {counted}" if (counted := self._strays.describe()) else ""
         return LoginTimedOutError(f"the sign-in on {host} took too long: the browser never came back ({where}){strays}")
-
-    def _refusals(self) -> str:
-        return ", ".join(f"{count} {_STRAYS[reason]}" for reason, count in self._strays.most_common())
 
     def _progress(self) -> str:
         """How far the login had come, for a person who wonders whether to do it again."""
@@ -641,6 +629,8 @@ class LoginMachine:
         return self._close([leg for leg in self._legs.values() if leg.state in _WITH_TUNNEL])
 
     def _close(self, legs: list[_Leg]) -> list[Action]:
+        actions: list[Action] = []
         for leg in legs:
             leg.state = LegState.CLOSING
-        return [CloseTunnel(leg.number) for leg in legs]
+            actions += [*map(Report, self._strays.rest(leg.number)), CloseTunnel(leg.number)]
+        return actions

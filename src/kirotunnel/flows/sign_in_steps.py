@@ -23,6 +23,7 @@ from kirotunnel.errors import (
 )
 from kirotunnel.flows.pasted_callback import PastedCallback
 from kirotunnel.flows.sign_in_environment import SignInEnvironment
+from kirotunnel.flows.strays import Strays
 from kirotunnel.local.callback_server import Callback, CallbackServer
 from kirotunnel.local.pages import Page
 from kirotunnel.oauth.authorization import AuthorizationRequest, new_state
@@ -55,6 +56,7 @@ class SignInSteps:
         self._leg: Leg | None = None
         self._count = 0
         self._wrong_states = 0
+        self._strays = Strays()
         self.waiting_for = "the sign-in service did not answer"
         """What was still missing, should the time be over now."""
 
@@ -135,10 +137,13 @@ class SignInSteps:
         else:
             leg.server.show(_page(error))
         await leg.server.close()
+        for event in self._strays.rest(leg.number):
+            self._conversation.event(event)
 
     def _refused(self, reason: ev.RefusalReason) -> None:
         self._wrong_states += reason == "state"
-        self._conversation.event(ev.RequestRefused(leg=self._count, reason=reason))
+        for event in self._strays.refused(self._count, reason):
+            self._conversation.event(event)
 
     async def _explain_port(self, port: int, words: str) -> None:
         """The browser is elsewhere: say how its callback gets here, and wait until that is done."""

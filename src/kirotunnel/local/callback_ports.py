@@ -144,13 +144,7 @@ class _Port:
     # --- one request -------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: Request) -> Answer:
-        head = RequestHead(
-            method=request.method,
-            target=request.target,
-            hosts=tuple(value for name, value in request.headers if name == "host"),
-            content_type=request.header("content-type") or "",
-            body=request.body,
-        )
+        head = RequestHead.of(request.method, request.target, request.headers, request.body)
         match decide(head, self.number, [*(route.rule for route in self.routes), *self._spent]):
             case Refuse(_, reason):
                 return self._stray(reason)

@@ -108,13 +108,7 @@ class CallbackServer:
     # --- one request -------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: Request) -> Answer:
-        head = RequestHead(
-            method=request.method,
-            target=request.target,
-            hosts=tuple(value for name, value in request.headers if name == "host"),
-            content_type=request.header("content-type") or "",
-            body=request.body,
-        )
+        head = RequestHead.of(request.method, request.target, request.headers, request.body)
         match decide(head, self.port, [self._rule]):
             case Forward(_, outcome):
                 return await self._take(request, outcome)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs
@@ -24,6 +24,8 @@ _RESPONSE_PARAMETERS: Final = frozenset({"code", "error", "login_option"})
 # state; no backslash in the path and no second slash, with which a browser leaves for another host.
 _TARGET: Final = re.compile(r"/(?!/)[!$-;=@-\[\]-~]*(?:\?[!$-;=?-~]*)?")
 _FORM: Final = "application/x-www-form-urlencoded"
+_NAVIGATION: Final = {"navigate"}
+_WHOLE_TAB: Final = {"document"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,20 @@ class RequestHead:
     """The values of all Host headers: exactly one is right (RFC 9112 §3.2)."""
     content_type: str = ""
     body: bytes = b""
+    as_page: bool = True
+    """Whether it is asked for as the page of a tab, see `asked_as_page`."""
+
+    @classmethod
+    def of(cls, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> RequestHead:
+        """Of a request as it was read; the headers' names are in lower case."""
+        return cls(
+            method=method,
+            target=target,
+            hosts=tuple(value for name, value in headers if name == "host"),
+            content_type=next((value for name, value in headers if name == "content-type"), ""),
+            body=body,
+            as_page=asked_as_page(headers),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +102,27 @@ def decide(head: RequestHead, port: int, rules: Sequence[LegRule]) -> Decision:
         return Refuse(403, "host")  # DNS rebinding: the page of another name that now leads here
     path, _, query = head.target.partition("?")
     if head.method == "GET" and (rule := next((r for r in rules if r.follow_up == head.target), None)):
-        return FollowUp(rule)
+        return FollowUp(rule) if head.as_page else Refuse(405, "method")
     return _callback(head, path, query, rules)
+
+
+def asked_as_page(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a browser asks for this because a tab goes there (Fetch metadata, https://www.w3.org/TR/fetch-metadata/).
+
+    A sign-in page sends the browser back by a link, a redirect or a form: by a navigation of the whole tab, from
+    whatever site. A page that asks for an image, a script, a frame or by `fetch` is none of that, and what is fetched
+    ahead (speculation rules, `Sec-Purpose: prefetch`) nobody has clicked on yet: Chromium asks again when somebody
+    does, as the answer was no success. Programs that are no browsers say nothing of the kind, and pass.
+    """
+    said: dict[str, set[str]] = {}
+    for name, value in headers:
+        said.setdefault(name, set()).add(value.strip().lower())
+    ahead = said.get("sec-purpose", set()) | said.get("purpose", set()) | said.get("x-moz", set())
+    return (
+        said.get("sec-fetch-mode", _NAVIGATION) == _NAVIGATION
+        and said.get("sec-fetch-dest", _WHOLE_TAB) == _WHOLE_TAB
+        and not any(value.startswith("prefetch") for value in ahead)
+    )
 
 
 def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision:
@@ -105,6 +140,8 @@ def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]
     matching = next((rule for rule in here if _belongs(rule, parameters)), None)
     if matching is None:
         return Refuse(403, "state")
+    if not head.as_page:
+        return Refuse(405, "method")
     return Forward(matching, "denied" if "error" in parameters else "granted")
 
 

@@ -15,6 +15,7 @@ from kirotunnel.wire.gate import (
     LegRule,
     Refuse,
     RequestHead,
+    asked_as_page,
     decide,
     same_origin_target,
 )
@@ -174,6 +175,46 @@ def test_no_third_method_passes_where_the_response_may_be_posted(method: str) ->
 )
 def test_a_posted_response_is_read_from_its_body(head: RequestHead, decision: Decision) -> None:
     assert decide(head, PORT, [POSTED]) == decision
+
+
+@pytest.mark.parametrize(
+    ("headers", "as_page"),
+    [
+        ([], True),
+        ([("sec-fetch-mode", "navigate")], True),
+        ([("sec-fetch-mode", "Navigate ")], True),
+        ([("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], True),
+        ([("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], True),
+        ([("sec-fetch-user", "?1"), ("purpose", "")], True),
+        ([("sec-fetch-mode", "no-cors")], False),
+        ([("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")], False),
+        ([("sec-fetch-mode", "websocket")], False),
+        ([("sec-fetch-mode", "")], False),
+        ([("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")], False),
+        ([("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "object")], False),
+        ([("sec-fetch-dest", "image")], False),
+        ([("sec-fetch-mode", "navigate"), ("sec-fetch-mode", "cors")], False),
+        ([("sec-fetch-dest", "document"), ("sec-fetch-dest", "iframe")], False),
+        ([("sec-fetch-mode", "navigate"), ("sec-purpose", "prefetch")], False),
+        ([("sec-purpose", "prefetch;prerender")], False),
+        ([("sec-purpose", "Prefetch; anonymous-client-ip")], False),
+        ([("purpose", "prefetch")], False),
+        ([("x-moz", "prefetch")], False),
+    ],
+)
+def test_only_the_page_of_a_tab_is_a_callback(headers: list[tuple[str, str]], as_page: bool) -> None:
+    assert asked_as_page(headers) is as_page
+    head = RequestHead.of("GET", GRANTED, [("host", HOST), *headers])
+    assert decide(head, PORT, [LEG]) == (Forward(LEG, "granted") if as_page else WRONG_METHOD)
+    followed = replace(LEG, follow_up="/index.html")
+    head = RequestHead.of("GET", "/index.html", [("host", HOST), *headers])
+    assert decide(head, PORT, [followed]) == (FollowUp(followed) if as_page else WRONG_METHOD)
+
+
+def test_what_is_wrong_otherwise_is_told_before_the_way_of_asking() -> None:
+    image = [("host", HOST), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")]
+    assert decide(RequestHead.of("GET", "/favicon.ico", image), PORT, [LEG]) == WRONG_PATH
+    assert decide(RequestHead.of("GET", "/oauth/callback?state=x", image), PORT, [LEG]) == WRONG_STATE
 
 
 def test_the_follow_up_page_passes_once_the_remote_has_named_it() -> None:
