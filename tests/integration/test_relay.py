@@ -198,9 +198,17 @@ async def test_every_status_of_the_remote_is_the_browsers(status: str) -> None:
         assert here.seen.errors == [None]
 
 
+async def test_a_callback_that_is_fetched_ahead_is_delivered_when_somebody_goes_there() -> None:
+    async with leg() as here:
+        early = await here.ask(CALLBACK, "Sec-Purpose: prefetch", "Sec-Fetch-Mode: navigate")
+        assert (early.status, here.remote.requests, here.seen.strays) == (405, [], ["method"])
+        clicked = await here.ask(CALLBACK, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+        assert (clicked.status, here.remote.targets, here.seen.callbacks) == (200, [CALLBACK], ["granted"])
+
+
 async def test_the_same_callback_twice_is_one_request_to_the_remote_and_the_same_answer() -> None:
     async with leg() as here:
-        first = await here.ask(CALLBACK, "Sec-Purpose: prefetch")
+        first = await here.ask(CALLBACK)
         second = await here.ask(CALLBACK)
         assert (first.status, first.body) == (second.status, second.body)
         assert here.remote.targets == [CALLBACK]
