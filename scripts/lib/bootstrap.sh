@@ -111,6 +111,23 @@ node_packages() {
   printf '%s\n' "$now" >"$1/node_modules/installed"
 }
 
+# python_programs FOLDER: what its requirements.txt pins, in FOLDER/.python, for the system's own Python: programs of
+# others, which must not share packages with ours.
+python_programs() {
+  now=$(cksum <"$1/requirements.txt")
+  if [ -f "$1/.python/installed" ] && [ "$(cat "$1/.python/installed")" = "$now" ]; then
+    return 0
+  fi
+  say "installing Python programs of $1"
+  rm -rf "$1/.python"
+  quietly .venv/bin/python -m pip --python /usr/bin/python3 install --quiet --no-deps \
+    --target "$1/.python" -r "$1/requirements.txt" || {
+    say "pip install failed"
+    return 0
+  }
+  printf '%s\n' "$now" >"$1/.python/installed"
+}
+
 # python_packages GROUP: .venv with the package itself, editable, and with what requirements/GROUP.txt locks (`scripts/lock`
 # writes it): from any index, as the hashes are there; a file with another hash is refused.
 python_packages() {

@@ -13,6 +13,8 @@ from lab.users import CHROOT, User, account_files, file_commands
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 STANDIN_DIRECTORY: Final = "/opt/standin"
+REAL_CLIS: Final = "/opt/real_clis"
+"""The command lines of others that the tests install, where they are installed."""
 STANDIN_PYTHON: Final = f"{STANDIN_DIRECTORY}/kiro-cli"
 """A Python for the stand-in alone: it stays when python3 is hidden, and its process is called kiro-cli."""
 
@@ -28,6 +30,7 @@ def setup_script(people: Sequence[User]) -> str:
     busybox = find("busybox")
     return "\n".join(
         [
+            f"cd {shlex.quote(str(REPOSITORY / 'tests' / 'real_clis'))}",
             "hostname remote",
             *(f"mount -t tmpfs -o mode={mode} lab {path}" for path, mode in private.items()),
             "mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 lab /dev/pts",
@@ -35,6 +38,10 @@ def setup_script(people: Sequence[User]) -> str:
             *file_commands("/run/lab/etc", texts),
             "chmod 600 /run/lab/etc/shadow",
             *(f"mount --bind /run/lab/etc/{name} /etc/{name}" for name in texts),
+            # By where we stand: what lies in /home or /tmp has no path any more.
+            f"mkdir {REAL_CLIS}",
+            f"mount --no-canonicalize --bind . {REAL_CLIS}",
+            "cd /",
             # The tests' own source is no part of the remote. Where it lies in /home or /tmp it is hidden already.
             f"[ ! -d {shlex.quote(str(REPOSITORY))} ] || mount -t tmpfs lab {shlex.quote(str(REPOSITORY))}",
             f"mkdir -p {STANDIN_DIRECTORY}/log",

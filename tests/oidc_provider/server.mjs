@@ -1,18 +1,22 @@
-// A certified OpenID provider on loopback. Says its issuer on stdout, ends with its input.
-// OIDC_OPTIONS (JSON): `ttl` overrides lifetimes in seconds, `sayIssuer` makes the metadata name another issuer.
+// A certified OpenID provider, on loopback unless told otherwise. Says its issuer on stdout, ends with its input.
+// OIDC_OPTIONS (JSON): `ttl` overrides lifetimes in seconds, `sayIssuer` makes the metadata name another issuer,
+// `listen` is another address, `clients` are more clients (metadata of RFC 7591) which may do without PKCE,
+// `scopes` are more scopes, `/tls/` has metadata as a client behind a proxy that ends TLS sees them,
+// `handOver: "link"` ends on a page with a link back to the client, as many providers' pages do, and not on a redirect.
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
 const options = JSON.parse(process.env.OIDC_OPTIONS || '{}');
 const server = createServer();
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+await new Promise((resolve) => server.listen(0, options.listen || '127.0.0.1', resolve));
 // Its pages and the callback are on different host names: Chromium shares connections by name, and hides faults so.
-const issuer = `http://127.0.0.1:${server.address().port}`;
+const issuer = `http://${server.address().address}:${server.address().port}`;
+const kirotunnel = 'kirotunnel-test';
 
 const provider = new Provider(issuer, {
   clients: [
     {
-      client_id: 'kirotunnel-test',
+      client_id: kirotunnel,
       application_type: 'native',
       token_endpoint_auth_method: 'none',
       // Without a port: any port of that loopback name matches (RFC 8252 §7.3).
@@ -20,8 +24,9 @@ const provider = new Provider(issuer, {
       grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
       response_types: ['code'],
     },
+    ...(options.clients || []),
   ],
-  scopes: ['openid', 'profile', 'email', 'offline_access'],
+  scopes: ['openid', 'profile', 'email', 'offline_access', ...(options.scopes || [])],
   claims: { openid: ['sub'], email: ['email'], profile: ['name'] },
   conformIdTokenClaims: false,
   findAccount: (_, id) => ({
@@ -33,7 +38,7 @@ const provider = new Provider(issuer, {
     deviceFlow: { enabled: true },
     revocation: { enabled: true },
   },
-  pkce: { required: () => true },
+  pkce: { required: (_, client) => client.clientId === kirotunnel },
   rotateRefreshToken: true,
   issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
   cookies: { keys: ['of-no-value'] },
@@ -50,23 +55,43 @@ const provider = new Provider(issuer, {
   },
 });
 
+if (options.handOver === 'link') {
+  provider.use(async (context, next) => {
+    await next();
+    const location = context.response.get('location');
+    if (/^http:\/\/(localhost|127\.0\.0\.1|\[::1\])[:/]/.test(location)) {
+      context.response.remove('location');
+      context.status = 200;
+      context.type = 'html';
+      context.body = `<h1>Signed in</h1><a id="continue" href="${location.replaceAll('&', '&amp;')}">Continue</a>`;
+    }
+  });
+}
+
+const metadata = (said, tokenEndpoint) =>
+  JSON.stringify({
+    issuer: said,
+    authorization_endpoint: `${issuer}/auth`,
+    token_endpoint: tokenEndpoint,
+    jwks_uri: `${issuer}/jwks`,
+  });
 const answer = provider.callback();
 server.on('request', (request, response) => {
-  if (options.sayIssuer && request.url === '/.well-known/openid-configuration') {
+  const outside = issuer.replace('http:', 'https:');
+  const said = {
+    '/tls/.well-known/openid-configuration': metadata(outside, `${outside}/token`),
+    ...(options.sayIssuer && {
+      '/.well-known/openid-configuration': metadata(options.sayIssuer, `${issuer}/token`),
+    }),
+  }[request.url];
+  if (said) {
     response.setHeader('content-type', 'application/json');
-    response.end(
-      JSON.stringify({
-        issuer: options.sayIssuer,
-        authorization_endpoint: `${issuer}/auth`,
-        token_endpoint: `${issuer}/token`,
-        jwks_uri: `${issuer}/jwks`,
-      }),
-    );
+    response.end(said);
     return;
   }
   answer(request, response);
 });
 
-console.log(JSON.stringify({ issuer, client_id: 'kirotunnel-test' }));
+console.log(JSON.stringify({ issuer, client_id: kirotunnel }));
 process.stdin.resume();
 process.stdin.on('end', () => process.exit(0));

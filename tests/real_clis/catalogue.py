@@ -1,0 +1,146 @@
+"""The command lines: how each is started on the remote, and which client it is at the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from lab.setup_script import REAL_CLIS
+
+FOLDER: Final = Path(__file__).parent
+SECRET: Final = "of-no-value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealCLI:
+    """One command line. In its texts `{issuer}`, `{client}` and `{there}` stand for what is known at the start."""
+
+    name: str
+    login: tuple[str, ...]
+    """The words behind its name that sign in."""
+    program: tuple[str, ...]
+    """What its name stands for on the remote."""
+    redirect_uris: tuple[str, ...]
+    """Without a port, where any port will do (RFC 8252 section 7.3)."""
+    scopes: tuple[str, ...] = ()
+    """What it asks for that the provider does not know by itself."""
+    says: str
+    """Part of what it says once it is signed in."""
+    callback: str
+    """The request that brings its response: method and path."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files in the home directory, by path."""
+    input: str = ""
+    """What it reads before it begins."""
+    has_secret: bool = True
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """Its metadata at the provider (RFC 7591)."""
+        return {
+            "client_id": self.name,
+            "application_type": "native",
+            "token_endpoint_auth_method": "client_secret_post" if self.has_secret else "none",
+            **({"client_secret": SECRET} if self.has_secret else {}),
+            "redirect_uris": self.redirect_uris,
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+        }
+
+    def filled(self, text: str, issuer: str) -> str:
+        """The text with what is known now."""
+        known = {
+            "issuer": issuer,
+            "host": urlsplit(issuer).netloc,
+            "client": self.name,
+            "secret": SECRET,
+            "there": REAL_CLIS,
+        }
+        for name, value in known.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+
+_PYTHON: Final = {"PYTHONPATH": "{there}/.python", "PYTHONDONTWRITEBYTECODE": "1"}
+_GOOGLE: Final = """{"installed": {"client_id": "{client}", "client_secret": "{secret}", "auth_uri": "{issuer}/auth",
+"token_uri": "{issuer}/token", "redirect_uris": ["http://localhost"]}}"""
+_GIT: Final = """\
+[credential "{issuer}"]
+oauthClientId = {client}
+oauthClientSecret = {secret}
+oauthAuthURL = /auth
+oauthTokenURL = /token
+oauthScopes = openid
+"""
+
+RCLONE: Final = RealCLI(
+    name="rclone",
+    login=("authorize", "drive", "rclone", SECRET),
+    program=("/usr/bin/rclone",),
+    redirect_uris=("http://127.0.0.1:53682/",),
+    scopes=("https://www.googleapis.com/auth/drive",),
+    says='{"access_token":',
+    callback="GET /",
+    environment={"RCLONE_DRIVE_AUTH_URL": "{issuer}/auth", "RCLONE_DRIVE_TOKEN_URL": "{issuer}/token"},
+)
+GOOGLE: Final = RealCLI(
+    name="google-oauthlib-tool",
+    login=("--client-secrets", "client.json", "--scope", "openid", "--save"),
+    program=("/usr/bin/python3", "-m", "google_auth_oauthlib.tool"),
+    redirect_uris=("http://localhost/",),
+    says="credentials saved",
+    callback="GET /",
+    environment={**_PYTHON, "OAUTHLIB_INSECURE_TRANSPORT": "1", "OAUTHLIB_RELAX_TOKEN_SCOPE": "1"},
+    files={"client.json": _GOOGLE},
+)
+MSAL: Final = RealCLI(
+    name="msal",
+    login=("{issuer}", "msal"),
+    program=("/usr/bin/python3", "{there}/msal_login.py"),
+    redirect_uris=("http://localhost",),
+    says="signed in as ada",
+    callback="POST /",
+    environment=_PYTHON,
+    has_secret=False,
+)
+WRANGLER: Final = RealCLI(
+    name="wrangler",
+    login=("login", "--scopes", "account:read", "user:read"),
+    program=("/usr/bin/node", "{there}/node_modules/wrangler/bin/wrangler.js"),
+    redirect_uris=("http://localhost:8976/oauth/callback",),
+    scopes=("account:read", "user:read"),
+    says="Successfully logged in",
+    callback="GET /oauth/callback",
+    environment={
+        "WRANGLER_AUTH_URL": "{issuer}/auth",
+        "WRANGLER_TOKEN_URL": "{issuer}/token",
+        "WRANGLER_CLIENT_ID": "{client}",
+        "WRANGLER_SEND_METRICS": "false",
+    },
+    has_secret=False,
+)
+DATABRICKS: Final = RealCLI(
+    name="databricks-sdk",
+    login=("{issuer}", "databricks-sdk"),
+    program=("/usr/bin/python3", "{there}/databricks_login.py"),
+    redirect_uris=("http://localhost:8020",),
+    says="signed in with Bearer",
+    callback="GET /",
+    environment=_PYTHON,
+    has_secret=False,
+)
+GIT: Final = RealCLI(
+    name="git-credential-oauth",
+    login=("-verbose", "get"),
+    program=("/usr/bin/git-credential-oauth",),
+    redirect_uris=("http://127.0.0.1",),
+    says="password=",
+    callback="GET /",
+    files={".gitconfig": _GIT},
+    input="protocol=http\nhost={host}\n\n",
+)
+CLIS: Final = (RCLONE, GOOGLE, MSAL, WRANGLER, DATABRICKS, GIT)

@@ -1,0 +1,37 @@
+"""Asks like a wizard: a menu by arrow keys, a line, a password; says the width of its terminal, and when it changes."""
+
+import getpass
+import os
+import signal
+import sys
+import termios
+import tty
+
+from keeper import Listener, log, open_in_browser, sign_in
+
+
+def size(*_: object) -> None:
+    columns, rows = os.get_terminal_size()
+    print(f"\r\nterminal {columns}x{rows}\r", flush=True)
+
+
+def key() -> bytes:
+    fd, before = sys.stdin.fileno(), termios.tcgetattr(sys.stdin)
+    tty.setraw(fd)
+    try:
+        return os.read(fd, 16)
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+signal.signal(signal.SIGWINCH, size)
+size()
+print("Where? (arrows, Enter)", flush=True)
+keys = []
+while (pressed := key()) != b"\r":
+    keys.append(pressed.decode())
+log("keys", keys=keys)
+log("line", text=input("Your name? "))
+log("password", text=getpass.getpass("Your PIN? "))
+listener = Listener()
+sign_in(listener, f"http://localhost:{listener.port}/callback", open_in_browser)
