@@ -250,6 +250,88 @@ class AWSUnreachableError(TargetError):
     default_hint = "check the network, HTTPS_PROXY and the name of the region"
 
 
+class EngineNotFoundError(TargetError):
+    """There is no container engine, or no kubectl, where the container is said to be."""
+
+    code = "KT213"
+    title = "Container engine not found"
+    explanation = (
+        "--container needs docker, podman or nerdctl on the host, --pod needs kubectl. They were looked for on the "
+        "PATH of the session and where they are usually installed beside it. With TARGET localhost the host is this "
+        "machine, and no SSH server is needed."
+    )
+    default_hint = "install one there, or give the path of another with --container-engine"
+
+
+class ContainerNotFoundError(TargetError):
+    """No engine there has a container of that name."""
+
+    code = "KT214"
+    title = "Container not found"
+    explanation = (
+        "The engines of the host were asked, and none has a container, or pod, of that name. An engine shows each "
+        "user only their own (podman, rootless docker), kubectl only the namespace of its context."
+    )
+    default_hint = "`docker ps`, `podman ps` or `kubectl get pods` there shows what runs"
+
+
+class ContainerNotRunningError(TargetError):
+    """The container is there and does not run."""
+
+    code = "KT215"
+    title = "Container is not running"
+    explanation = "The container, or pod, was found, but it is stopped, paused, still starting, or has ended."
+    default_hint = "start it there, and run the command again"
+
+
+class EngineNotPermittedError(TargetError):
+    """The engine does not take orders from this user."""
+
+    code = "KT216"
+    title = "Container engine does not allow it"
+    explanation = (
+        "The engine is there, but this user may not speak to it: its socket belongs to another group, or the cluster's "
+        "rules do not allow `pods/exec`. On EC2 the user of a fresh instance is not in the group docker."
+    )
+    default_hint = "become a member of its group there, or ask who runs the cluster"
+
+
+class EngineNotAnsweringError(TargetError):
+    """The engine's service did not answer."""
+
+    code = "KT217"
+    title = "Container engine does not answer"
+    explanation = (
+        "The engine's program is there, but its service is not started, or the cluster of kubectl's context cannot be "
+        "reached. The message has its own last words."
+    )
+    default_hint = "`docker ps`, `podman ps` or `kubectl get pods` there must work first"
+
+
+class ContainerAmbiguousError(TargetError):
+    """The pod has several containers, and none was named."""
+
+    code = "KT218"
+    title = "Several containers in the pod"
+    explanation = (
+        "The pod has more than one container, and no annotation kubectl.kubernetes.io/default-container says which one "
+        "is meant. The message lists them."
+    )
+    default_hint = "name one with --pod NAMESPACE/NAME/CONTAINER"
+
+
+class ContainerWithoutShellError(TargetError):
+    """The container has no /bin/sh."""
+
+    code = "KT219"
+    title = "No shell in the container"
+    explanation = (
+        "kirotunnel works through a /bin/sh in the container, which needs nothing else installed. Images made from "
+        "scratch, and distroless ones, have none; neither do they have room for a CLI that opens a browser."
+    )
+    default_hint = "use an image with a shell, or name the container of the pod that has the CLI"
+
+
 # --- KT3xx: SSH ------------------------------------------------------------------------------------------------------
 
 
