@@ -1,4 +1,4 @@
-"""From what the person typed to an SSH connection that stands; the beginning of every flow with a target."""
+"""From what the person typed to a session that stands; the beginning of every flow with a target."""
 
 from __future__ import annotations
 
@@ -11,18 +11,44 @@ from kirotunnel import events as ev
 from kirotunnel.errors import AuthenticationFailedError, HostNotFoundError
 from kirotunnel.flows.environment import Environment
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.connection import connect
+from kirotunnel.ssh.connection import SSHSession, connect
+from kirotunnel.ssh.container import enter
 from kirotunnel.ssh.names import similar
-from kirotunnel.ssh.session import Session
+from kirotunnel.ssh.session import Host, Session
+from kirotunnel.ssh.this_machine import this_machine
 from kirotunnel.targets.ec2 import EC2Options
-from kirotunnel.targets.locate import locate
+from kirotunnel.targets.locate import is_this_machine, locate
+from kirotunnel.wire.containers import Inside
 
 
 @contextlib.asynccontextmanager
 async def reach(
-    target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None = None
+    target: str,
+    ssh: SSHOptions,
+    environment: Environment,
+    ec2: EC2Options | None = None,
+    inside: Inside | None = None,
 ) -> AsyncIterator[Session]:
-    """Find and connect, and report both. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
+    """Find and connect, enter the container where one is given, and report it all.
+
+    Raises TargetError (KT2xx) and SSHError (KT3xx).
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if inside is None:
+            yield await stack.enter_async_context(_connected(target, ssh, environment, ec2))
+            return
+        on_this_machine = is_this_machine(target, ssh, ec2)
+        reaching: contextlib.AbstractAsyncContextManager[Host]
+        reaching = this_machine() if on_this_machine else _connected(target, ssh, environment, ec2)
+        session = await stack.enter_async_context(enter(await stack.enter_async_context(reaching), inside))
+        environment.conversation.event(ev.Container(engine=session.entry.engine, name=session.entry.name))
+        yield session
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None
+) -> AsyncIterator[SSHSession]:
     conversation = environment.conversation
     located = await locate(target, ssh, ec2)
     for note in located.notes:

@@ -86,16 +86,12 @@ class ByteStream(Protocol):
         """Close it; never raises."""
 
 
-class Session(Protocol):
-    """A target that was reached."""
+class Host(Protocol):
+    """Where commands run."""
 
     @property
     def where(self) -> str:
         """How messages call it."""
-
-    @property
-    def server(self) -> str:
-        """What lets us in: an SSH server's version line, a container engine."""
 
     @property
     def lost(self) -> asyncio.Future[str]:
@@ -114,6 +110,14 @@ class Session(Protocol):
         The command is `exec` and words that no shell would read otherwise than they stand: nobody knows which login
         shell gets to see them. Raises SessionRefusedError or ConnectionLostError.
         """
+
+
+class Session(Host, Protocol):
+    """A target that was reached."""
+
+    @property
+    def server(self) -> str:
+        """What lets us in: an SSH server's version line, a container engine."""
 
     async def dial(self, port: int, address: str = "127.0.0.1") -> ByteStream:
         """One connection to that port there, at the literal loopback address; kiro-cli binds 127.0.0.1.

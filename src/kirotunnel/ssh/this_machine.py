@@ -46,12 +46,16 @@ class ThisMachine:
         """Run `exec WORD…`, the words as they stand. Raises SessionRefusedError."""
         _, *words = command.split()
         terminal = _Terminal(term_size or (80, 24)) if term_type else None
-        streams: dict[str, int] = {"stdin": stdin, "stdout": PIPE, "stderr": PIPE}
-        if terminal is not None:
-            streams = dict.fromkeys(streams, terminal.far_end)
-        environment = {**os.environ, "TERM": term_type} if term_type else None
+        output = terminal.far_end if terminal else PIPE
         try:
-            process = await asyncio.create_subprocess_exec(*words, **streams, env=environment, start_new_session=True)
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                stdin=terminal.far_end if terminal else stdin,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "TERM": term_type} if term_type else None,
+                start_new_session=True,
+            )
         except OSError as exc:
             if terminal is not None:
                 terminal.close()
@@ -237,5 +241,3 @@ class _Nowhere:
 
     def close(self) -> None:
         """It is closed."""
-
-

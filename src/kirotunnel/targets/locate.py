@@ -6,6 +6,7 @@ import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from kirotunnel.errors import TargetError
 from kirotunnel.redaction import Secret
@@ -14,6 +15,9 @@ from kirotunnel.ssh.identities import any_at_hand, one_time_key
 from kirotunnel.targets.ec2 import EC2Options, Instance, choose_instance, choose_route, guess_user
 from kirotunnel.targets.ec2_lookup import Account, tools
 from kirotunnel.targets.target import SSHTarget, parse_target
+
+THIS_MACHINE: Final = "localhost"
+"""The TARGET whose containers need no SSH server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,11 @@ async def locate(target: str, ssh: SSHOptions, ec2: EC2Options | None = None) ->
     if ec2.connect == "auto" and (by_config.proxy_command or by_config.host != parsed.instance):
         return _plainly(by_config, ssh)  # the SSH config knows the way, as AWS's own manual has it: `Host i-*`
     return await _locate_instance(parsed, ssh, ec2)
+
+
+def is_this_machine(target: str, ssh: SSHOptions, ec2: EC2Options | None = None) -> bool:
+    """Whether a container is meant to be on this very machine: `localhost`, with nothing said of how to log in."""
+    return target == THIS_MACHINE and ssh == SSHOptions(config_file=ssh.config_file) and not (ec2 and ec2.tags)
 
 
 def _plainly(endpoint: Endpoint, ssh: SSHOptions) -> Located:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kirotunnel.errors import (
@@ -109,6 +109,7 @@ class Entry:
     """How a running container is entered."""
 
     inside: Inside
+    """With what was found out: the one engine that has it, the one reading of its name."""
     engine: str
     """`docker`, `podman`, `nerdctl` or `kubectl`."""
     name: str
@@ -177,7 +178,8 @@ def _is_allowed(reading: PodName) -> bool:
         len(reading.name) <= _MAX_NAME
         and _SUBDOMAIN.fullmatch(reading.name) is not None
         and all(
-            part is None or (len(part) <= 63 and _LABEL.fullmatch(part)) for part in (reading.namespace, reading.container)
+            part is None or (len(part) <= 63 and _LABEL.fullmatch(part))
+            for part in (reading.namespace, reading.container)
         )
     )
 
@@ -241,7 +243,7 @@ def _read_container(inside: Container, where: str, answers: list[_Answer], names
     for answer in answers:
         if answer.line == "running":
             return Entry(
-                inside=inside,
+                inside=replace(inside, engine=_program(answer)),
                 engine=answer.engine,
                 name=inside.name,
                 words=(*inside.prefix, _program(answer)),
@@ -249,7 +251,9 @@ def _read_container(inside: Container, where: str, answers: list[_Answer], names
             )
     for answer in answers:
         if (state := answer.line) is not None:
-            raise ContainerNotRunningError(f"{what} is not running: it is {one_line(state, 40)}", _start_hint(answer, inside))
+            raise ContainerNotRunningError(
+                f"{what} is not running: it is {one_line(state, 40)}", _start_hint(answer, inside)
+            )
     if not answers:
         engines = ", ".join(inside.engines)
         raise EngineNotFoundError(f"{where} has none of {engines}" if "," in engines else f"{where} has no {engines}")
@@ -270,7 +274,7 @@ def _read_pod(inside: Pod, where: str, answers: list[_Answer]) -> Entry:
     for answer in answers:
         if answer.line is not None and answer.index < len(inside.readings):
             reading = inside.readings[answer.index]
-            phase, default, names = (part.strip() for part in (answer.line.split("|", 2) + ["", ""])[:3])
+            phase, default, names = (part.strip() for part in [*answer.line.split("|", 2), "", ""][:3])
             present = [name for name in names.split() if _LABEL.fullmatch(name)]
             if reading.container is not None and reading.container not in present and len(inside.readings) > 1:
                 continue
@@ -279,9 +283,7 @@ def _read_pod(inside: Pod, where: str, answers: list[_Answer]) -> Entry:
     raise _worst([_refusal(answer, where, what) for answer in answers])
 
 
-def _enter_pod(
-    inside: Pod, where: str, answer: _Answer, reading: PodName, said: tuple[str, str, list[str]]
-) -> Entry:
+def _enter_pod(inside: Pod, where: str, answer: _Answer, reading: PodName, said: tuple[str, str, list[str]]) -> Entry:
     phase, default, present = said
     what = f"pod {'/'.join(filter(None, (reading.namespace, reading.name)))} on {where}"
     full = "/".join((reading.namespace or "", reading.name))
@@ -304,7 +306,7 @@ def _enter_pod(
             f"name one of these: --pod {full}/{present[0] if present else 'CONTAINER'}",
         )
     return Entry(
-        inside=inside,
+        inside=replace(inside, readings=(replace(reading, container=container),)),
         engine="kubectl",
         name=f"{full}/{container}".lstrip("/"),
         words=(_program(answer),),
@@ -323,7 +325,8 @@ _NOT_FOUND: Final = re.compile(
     r"no such container|no such object|no container with|container .*not found|\(NotFound\)|no such pod", re.IGNORECASE
 )
 _NO_SHELL: Final = re.compile(
-    r"/bin/sh.*(no such file|not found|not executable)|no such file or directory|executable file not found", re.IGNORECASE
+    r"/bin/sh.*(no such file|not found|not executable)|no such file or directory|executable file not found",
+    re.IGNORECASE,
 )
 _NOT_RUNNING: Final = re.compile(
     r"not running|is paused|has stopped|completed pod|container state improper|is stopped|is created", re.IGNORECASE
@@ -380,11 +383,15 @@ def not_entered(entry: Entry, where: str, code: int | None, said: str) -> Target
     what = f"{entry.inside.describe()} on {where}"
     words = one_line(said, 200) or ("it said nothing" if code is None else f"exit code {code}")
     if _NOT_PERMITTED.search(said):
-        return EngineNotPermittedError(f"{entry.engine} does not let us into {what}: {words}", _permission_hint(entry.engine))
+        return EngineNotPermittedError(
+            f"{entry.engine} does not let us into {what}: {words}", _permission_hint(entry.engine)
+        )
     if _NOT_RUNNING.search(said):
         return ContainerNotRunningError(f"{what} is not running: {words}")
     if _NOT_FOUND.search(said):
         return ContainerNotFoundError(f"{entry.engine} has no {what} any more: {words}")
     if _NO_SHELL.search(said) or code in {126, 127}:
         return ContainerWithoutShellError(f"{what} has no /bin/sh: {words}")
-    return EngineNotAnsweringError(f"{entry.engine} does not run a shell in {what}: {words}", _answer_hint(entry.engine))
+    return EngineNotAnsweringError(
+        f"{entry.engine} does not run a shell in {what}: {words}", _answer_hint(entry.engine)
+    )
