@@ -314,7 +314,7 @@ class ContainerAmbiguousError(TargetError):
     code = "KT218"
     title = "Several containers in the pod"
     explanation = (
-        "The pod has more than one container, and no annotation kubectl.kubernetes.io/default-container says which one "
+        "The pod has more than one container, and its annotations name no default one, so nobody can tell which "
         "is meant. The message lists them."
     )
     default_hint = "name one with --pod NAMESPACE/NAME/CONTAINER"

@@ -82,6 +82,16 @@ class Connected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container(Event):
+    """The container was found and entered."""
+
+    engine: str
+    """`docker`, `podman`, `nerdctl` or `kubectl`."""
+    container: str
+    """Its name as the engine has it; of a pod `NAMESPACE/NAME/CONTAINER`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteCli(Event):
     """The look around on the target is done."""
 

@@ -37,7 +37,7 @@ PROMISED: Final = {
 NOT_SENT_YET: Final = {"reconnected", "finding"}
 # Readers ignore what they do not know, so there may be more.
 MORE: Final = {"request_refused": {"count"}}
-ADDED: Final = {"port": {"port", "state", "holders", "notes"}}
+ADDED: Final = {"port": {"port", "state", "holders", "notes"}, "container": {"engine", "container"}}
 
 ADA: Final = Account(type="social", provider="Google", email="ada@example.com")
 EVENTS: Final[list[tuple[ev.Event, dict[str, Any]]]] = [
@@ -49,6 +49,7 @@ EVENTS: Final[list[tuple[ev.Event, dict[str, Any]]]] = [
         ev.Connected(host_key="SHA256:abc", server="SSH-2.0-OpenSSH_9.2"),
         {"host_key": "SHA256:abc", "server": "SSH-2.0-OpenSSH_9.2"},
     ),
+    (ev.Container(engine="docker", container="web"), {"engine": "docker", "container": "web"}),
     (
         ev.RemoteCli(path="/usr/bin/kiro-cli", version=None, signed_in=False),
         {"path": "/usr/bin/kiro-cli", "version": None, "signed_in": False},

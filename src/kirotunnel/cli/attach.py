@@ -8,9 +8,11 @@ import click
 
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import (
+    container_options,
     ec2_options,
     ec2_options_of,
     fill_from_settings,
+    inside_of,
     output_options,
     ssh_options,
     target_name,
@@ -37,6 +39,7 @@ from kirotunnel.cli.options import (
 )
 @ssh_options
 @ec2_options
+@container_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
@@ -64,6 +67,7 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
             target=name,
             ssh=ssh_options_of(chosen),
             ec2=ec2_options_of(chosen),
+            inside=inside_of(ctx),
             cli=chosen["cli"],
             port=chosen["port"],
             trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
@@ -72,7 +76,9 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
         terminal = Terminal.detect()
         environment = Environment(conversation=conversation, prompts=terminal or Nobody(), terminal=terminal)
         await attach(options, environment)
-        conversation.tell(f"the callback was delivered to {name}; the other terminal says whether it is signed in")
+        conversation.tell(
+            f"the callback was delivered to {options.place}; the other terminal says whether it is signed in"
+        )
         return 0
 
     return run_flow(name, conversation, flow, verbose=chosen["verbose"])

@@ -10,7 +10,7 @@ import click
 from kirotunnel import events as ev
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.main import colored
-from kirotunnel.cli.options import fill_from_settings, output_options, ssh_options
+from kirotunnel.cli.options import container_options, fill_from_settings, inside_of, output_options, ssh_options
 
 if TYPE_CHECKING:
     from kirotunnel.diagnose.checks import Check
@@ -25,6 +25,7 @@ _ORDER: Final = ("error", "warning", "info")
 @click.argument("target", required=False, shell_complete=complete_target)
 @click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
 @ssh_options
+@container_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
@@ -33,6 +34,8 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     Changes nothing, and never connects to a callback port. Exits with 1 when something is wrong that will break one.
     """
     chosen = ctx.params
+    if target is None and (chosen["container"] or chosen["pod"]):
+        target = "localhost"
     from kirotunnel.cli.login import ssh_options_of
     from kirotunnel.cli.running import make_conversation, run_flow
     from kirotunnel.diagnose.doctor import examine
@@ -48,6 +51,7 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
         report = await examine(
             target,
             ssh_options_of(chosen),
+            inside=inside_of(ctx) if target else None,
             cli=chosen["cli"],
             prompts=Terminal.detect() or Nobody(),
             tell=conversation.tell,

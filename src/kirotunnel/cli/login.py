@@ -10,9 +10,11 @@ import click
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import (
     browser_options,
+    container_options,
     ec2_options,
     ec2_options_of,
     fill_from_settings,
+    inside_of,
     output_options,
     ssh_options,
     target_name,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from kirotunnel.flows.login_plan import Provider
     from kirotunnel.flows.remote_login import LoginOptions
     from kirotunnel.ssh.config import SSHOptions
+    from kirotunnel.wire.containers import Inside
 
 METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 
@@ -64,13 +67,14 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 @click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
 @ssh_options
 @ec2_options
+@container_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     """Sign the CLI on TARGET in, with the browser of this machine; without TARGET, sign in on this machine.
 
     TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port]; or the ID of
-    an EC2 instance, i-….
+    an EC2 instance, i-…. With --container or --pod it is where that is: localhost for this machine, without SSH.
     """
     target = target_name(ctx, target)
     if target is None:
@@ -86,7 +90,7 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
 
     async def flow() -> int:
         fill_from_settings(ctx, target)
-        options = login_options(chosen | {"target": target})
+        options = login_options(chosen | {"target": target, "inside": inside_of(ctx)})
         environment = make_environment(chosen, conversation)
         if chosen["dry_run"]:
             click.echo(await _plan(options), err=chosen["as_json"])
@@ -95,7 +99,7 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
 
         result = await login(options, environment)
         already = "already " if result.already else ""
-        conversation.tell(f"{already}signed in as {result.account.describe()} on {target}")
+        conversation.tell(f"{already}signed in as {result.account.describe()} on {options.place}")
         return 0
 
     return run_flow(target, conversation, flow, verbose=chosen["verbose"])
@@ -124,6 +128,7 @@ def login_options(chosen: dict[str, Any]) -> LoginOptions:
         target=chosen["target"],
         ssh=ssh_options_of(chosen),
         ec2=ec2_options_of(chosen),
+        inside=chosen["inside"],
         cli=chosen["cli"],
         method=chosen["method"],
         flow=chosen["flow"],
@@ -174,21 +179,44 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
 async def _plan(options: LoginOptions) -> str:
     """What would be done, and what a person would type instead. Connects to nothing."""
     from kirotunnel.profiles.profile import profile_for
-    from kirotunnel.targets.locate import locate
+    from kirotunnel.targets.locate import is_this_machine, locate
 
+    if options.inside is not None and is_this_machine(options.target, options.ssh, options.ec2):
+        return "\n".join(_plan_inside(options, options.inside, []))
     located = await locate(options.target, options.ssh, options.ec2)
     endpoint = located.endpoint
     profile = profile_for(options.cli)
     port = profile.ports[0]
     by_hand = ["ssh", *located.arguments, "-N", "-L", f"{port}:127.0.0.1:{port}", located.destination]
-    lines = [
+    reached = [
         f"target    {options.target}",
         f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
         *(f"          {note}" for note in located.notes),
         *(f"          {warning}" for warning in endpoint.warnings),
         *(["          no key is at hand: a one-time key would be pushed"] if located.push_first else []),
+    ]
+    if options.inside is not None:
+        return "\n".join([*reached, *_plan_inside(options, options.inside, [*located.arguments, located.destination])])
+    lines = [
+        *reached,
         f"run       {options.cli} {shlex.join(profile.login)}, its browser opener brought here",
         f"forward   the port that it chooses, one of {', '.join(map(str, profile.ports))}; then a second page's",
         f"by hand   {shlex.join(by_hand)}",
     ]
     return "\n".join(lines)
+
+
+def _plan_inside(options: LoginOptions, inside: Inside, ssh: list[str]) -> list[str]:
+    """The rest of the plan for a container; `ssh`: what reaches its host, nothing for this machine."""
+    from kirotunnel.profiles.profile import profile_for
+    from kirotunnel.wire.containers import by_hand
+
+    profile = profile_for(options.cli)
+    ports = ", ".join(map(str, profile.ports))
+    return [
+        *([] if ssh else [f"target    {options.target}: this machine, without SSH"]),
+        f"enter     {inside.describe()}, by `exec` of {' or '.join(inside.engines)}",
+        f"run       {options.cli} {shlex.join(profile.login)} in it, its browser opener brought here",
+        f"carry     what comes to the port that it chooses, one of {ports}, over a command",
+        f"by hand   {by_hand(inside, profile.ports[0], ssh)}",
+    ]

@@ -15,11 +15,12 @@ from kirotunnel.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from kirotunnel.targets.ec2 import EC2Options
+    from kirotunnel.wire.containers import Inside
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Two ways to say the same thing: what the command line says of one settles both.
-_RIVALS: Final = {"browser": "no_browser", "no_browser": "browser"}
+_RIVALS: Final = {"browser": "no_browser", "no_browser": "browser", "container": "pod", "pod": "container"}
 
 
 def ssh_options(function: F) -> F:
@@ -68,11 +69,16 @@ def ec2_options(function: F) -> F:
 
 
 def target_name(ctx: click.Context, target: str | None) -> str | None:
-    """TARGET, or what an instance that is given by its tags is called. Both at once are a mistake."""
+    """TARGET, or what an instance that is given by its tags is called. Both at once are a mistake.
+
+    A container without a TARGET is one on this machine.
+    """
     tags = ctx.params["ec2_tag"]
     if target is not None and tags:
         raise click.UsageError("give TARGET or --ec2-tag, not both", ctx)
-    return f"ec2:{','.join(tags)}" if tags else target
+    if tags:
+        return f"ec2:{','.join(tags)}"
+    return "localhost" if target is None and (ctx.params["container"] or ctx.params["pod"]) else target
 
 
 def ec2_options_of(chosen: dict[str, Any]) -> EC2Options:
@@ -85,6 +91,41 @@ def ec2_options_of(chosen: dict[str, Any]) -> EC2Options:
         regions=tuple(chosen["ec2_region"]),
         profile=chosen["ec2_profile"],
     )
+
+
+def container_options(function: F) -> F:
+    """--container, --container-engine, --pod."""
+    for option in reversed(
+        [
+            click.option(
+                "--container", metavar="NAME", help="In this container on TARGET (localhost: on this machine)."
+            ),
+            click.option(
+                "--container-engine",
+                metavar="ENGINE",
+                help="docker, podman, nerdctl, a path of one, or 'sudo docker' [default: the first that has it].",
+            ),
+            click.option("--pod", metavar="[NS/]NAME[/CONTAINER]", help="In this pod, by the kubectl of TARGET."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def inside_of(ctx: click.Context) -> Inside | None:
+    """The container among a command's parameters, if any. Raises TargetError, and click.UsageError for two."""
+    from kirotunnel.wire.containers import parse_container, parse_pod
+
+    container, engine, pod = (ctx.params[name] for name in ("container", "container_engine", "pod"))
+    if container and pod:
+        raise click.UsageError("give --container or --pod, not both", ctx)
+    if pod:
+        return parse_pod(pod)
+    if container:
+        return parse_container(container, engine)
+    if engine and ctx.get_parameter_source("container_engine") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--container-engine goes with --container", ctx)
+    return None
 
 
 def output_options(function: F) -> F:

@@ -109,6 +109,10 @@ def _connecting(event: ev.Connecting, _: str) -> str:
     return f"Connecting to {one_line(event.user)}@{one_line(event.host)}{port}{via}"
 
 
+def _container(event: ev.Container, target: str) -> str:
+    return f"Entered {one_line(event.container)} on {target} with {event.engine} exec"
+
+
 def _remote_cli(event: ev.RemoteCli, target: str) -> str:
     version = f" {event.version}" if event.version else ""
     return f"Found {one_line(event.path)}{version} on {target}"
@@ -146,6 +150,8 @@ def _sentence(event: ev.Event, target: str) -> str | None:
     match event:
         case ev.Connecting():
             return _connecting(event, target)
+        case ev.Container():
+            return _container(event, target)
         case ev.RemoteCli():
             return _remote_cli(event, target)
         case ev.PortSteered():

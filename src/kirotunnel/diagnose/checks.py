@@ -159,6 +159,8 @@ def _connection(target: Target) -> Check:
 
 def _forwarding(target: Target) -> Check:
     forwards = target.facts.forwards
+    if forwards is None:
+        return _carrying(target)
     if forwards.to_target and forwards.to_here:
         return Check("forwarding", "allowed, both ways")
     if forwards.to_target:
@@ -174,6 +176,14 @@ def _forwarding(target: Target) -> Check:
             ),
         ),
     )
+
+
+def _carrying(target: Target) -> Check:
+    """Into a container only commands go."""
+    if carrier := target.facts.examined.carrier:
+        return Check("forwarding", f"not needed; the callback travels over a command there ({carrier})")
+    detail = f"only commands go into it, and {target.name} has nothing to carry the callback over one"
+    return Check("forwarding", "none", (finding("KT307", "error", detail),))
 
 
 def _cli(target: Target) -> Check:

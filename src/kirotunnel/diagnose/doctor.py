@@ -13,6 +13,7 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.profiles.profile import profile_for
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.prompts import Prompts
+from kirotunnel.wire.containers import Inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,25 @@ class Report:
 
 
 async def examine(
-    target: str | None, ssh: SSHOptions, *, cli: str, prompts: Prompts, tell: Callable[[str], None]
+    target: str | None,
+    ssh: SSHOptions,
+    *,
+    inside: Inside | None = None,
+    cli: str,
+    prompts: Prompts,
+    tell: Callable[[str], None],
 ) -> Report:
     """Look at this machine and, where a target is given, at that. Changes nothing."""
     profile = profile_for(cli)
     here = asyncio.ensure_future(asyncio.to_thread(probe_here, profile))
     if target is None:
         return Report((Section(None, tuple(check_here(await here, profile))),))
+    place = f"{inside.describe()} on {target}" if inside else target
     try:
-        there = await probe_there(target, ssh, cli=cli, profile=profile, prompts=prompts, tell=tell)
+        there = await probe_there(target, ssh, inside=inside, cli=cli, profile=profile, prompts=prompts, tell=tell)
     except KirotunnelError as exc:
         checks = [Check("connection", exc.message, (finding_of(exc),))]
     else:
         busy = frozenset((await here).ports.refused)
-        checks = check_there(Target(name=target, cli=cli, profile=profile, facts=there, busy_here=busy))
-    return Report((Section(None, tuple(check_here(await here, profile))), Section(target, tuple(checks))))
+        checks = check_there(Target(name=place, cli=cli, profile=profile, facts=there, busy_here=busy))
+    return Report((Section(None, tuple(check_here(await here, profile))), Section(place, tuple(checks))))

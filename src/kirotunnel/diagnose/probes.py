@@ -23,11 +23,14 @@ from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.profiles.profile import Profile
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import connect
+from kirotunnel.ssh.container import ContainerSession, enter
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target
 from kirotunnel.ssh.prompts import Prompts
-from kirotunnel.ssh.session import Session
-from kirotunnel.targets.locate import locate
+from kirotunnel.ssh.session import Host, Session
+from kirotunnel.ssh.this_machine import this_machine
+from kirotunnel.targets.locate import is_this_machine, locate
+from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.examined import Examined, read_examined
 from kirotunnel.wire.terminal import one_line
 
@@ -70,7 +73,8 @@ class ThereFacts:
 
     server: str
     user: str
-    forwards: ForwardFacts
+    forwards: ForwardFacts | None
+    """None where there is nothing to try: only commands go into a container."""
     examined: Examined
     clock_ahead_s: float | None
     """How much its clock is ahead of ours."""
@@ -94,11 +98,26 @@ def probe_here(profile: Profile) -> HereFacts:
 
 
 async def probe_there(
-    target: str, ssh: SSHOptions, *, cli: str, profile: Profile, prompts: Prompts, tell: Callable[[str], None]
+    target: str,
+    ssh: SSHOptions,
+    *,
+    inside: Inside | None = None,
+    cli: str,
+    profile: Profile,
+    prompts: Prompts,
+    tell: Callable[[str], None],
 ) -> ThereFacts:
     """Connect, and look at the target. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
-    endpoint = (await locate(target, ssh)).endpoint
-    async with connect(endpoint, prompts, tell) as session:
+    async with contextlib.AsyncExitStack() as stack:
+        if inside is None or not is_this_machine(target, ssh):
+            endpoint = (await locate(target, ssh)).endpoint
+            connected = await stack.enter_async_context(connect(endpoint, prompts, tell))
+            if inside is None:
+                return await look_there(connected, cli=cli, profile=profile)
+            host: Host = connected
+        else:
+            host = await stack.enter_async_context(this_machine())
+        session = await stack.enter_async_context(enter(host, inside))
         return await look_there(session, cli=cli, profile=profile)
 
 
@@ -131,7 +150,9 @@ async def _examine(shell: ControlShell, *, cli: str, profile: Profile) -> tuple[
     return examined, ahead
 
 
-async def _try_forwards(session: Session) -> ForwardFacts:
+async def _try_forwards(session: Session) -> ForwardFacts | None:
+    if isinstance(session, ContainerSession):
+        return None
     to_target, to_here = await asyncio.gather(forwards_to_target(session), forwards_to_here(session))
     return ForwardFacts(to_target=to_target, to_here=to_here)
 

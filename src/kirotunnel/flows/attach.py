@@ -33,6 +33,7 @@ from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
+from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.redirect import MIN_PORT, TrustedHost, UrlPolicy
@@ -48,11 +49,18 @@ class AttachOptions:
     target: str
     ssh: SSHOptions = field(default_factory=SSHOptions)
     ec2: EC2Options = field(default_factory=EC2Options)
+    inside: Inside | None = None
+    """The container or pod on the target in which the login waits."""
     cli: str = "kiro-cli"
     port: int | None = None
     """The callback port that the login shows; None to look for it."""
     trusted_hosts: tuple[TrustedHost, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
+
+    @property
+    def place(self) -> str:
+        """Where the login waits; for messages."""
+        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +75,10 @@ async def attach(options: AttachOptions, environment: Environment) -> AttachResu
     """Deliver the callback of a waiting login. Raises KirotunnelError; closes what it opened on any way out."""
     try:
         async with asyncio.timeout(options.timeout_s):
-            async with reach(options.target, options.ssh, environment, options.ec2) as session:
+            async with reach(options.target, options.ssh, environment, options.ec2, options.inside) as session:
                 return await _attach(options, environment, session)
     except TimeoutError as exc:
-        raise LoginTimedOutError(f"no callback for {options.target} came in time") from exc
+        raise LoginTimedOutError(f"no callback for {options.place} came in time") from exc
 
 
 async def _attach(options: AttachOptions, environment: Environment, session: Session) -> AttachResult:
@@ -92,16 +100,16 @@ async def _choose_port(
         if options.port < MIN_PORT:
             raise PortNotPermittedError(f"port {options.port} is privileged; no login calls back to it")
         if rows is not None and not any(row.port == options.port and row.reachable_by_loopback for row in rows):
-            raise PortNotListeningError(f"nothing listens on port {options.port} of {options.target}")
+            raise PortNotListeningError(f"nothing listens on port {options.port} of {options.place}")
         return options.port
     if rows is None:
         raise NoLoginWaitingError(
-            f"{options.target} has no means to tell who listens there (no ss, /proc or lsof)",
+            f"{options.place} has no means to tell who listens there (no ss, /proc or lsof)",
             "name the port that the login shows with --port",
         )
     candidates = waiting_logins(rows, profile, options.cli)
     if not candidates:
-        raise NoLoginWaitingError(f"no {options.cli} login of this user waits on {options.target}")
+        raise NoLoginWaitingError(f"no {options.cli} login of this user waits on {options.place}")
     if len(candidates) == 1:
         return candidates[0].port
     return await _ask_which(options, environment, candidates)
@@ -118,11 +126,11 @@ def waiting_logins(rows: list[ListeningPort], profile: Profile, cli: str) -> lis
 
 async def _ask_which(options: AttachOptions, environment: Environment, candidates: list[ListeningPort]) -> int:
     shown = [f"port {row.port}: {one_line(row.program or 'process')} (pid {row.pid})" for row in candidates]
-    question = f"Several logins wait on {options.target}:\n" + "".join(f"  {line}\n" for line in shown) + "Which port? "
+    question = f"Several logins wait on {options.place}:\n" + "".join(f"  {line}\n" for line in shown) + "Which port? "
     answer = await environment.prompts.answer(question)
     chosen = next((row.port for row in candidates if answer is not None and answer.strip() == str(row.port)), None)
     if chosen is None:
-        raise SeveralLoginsWaitingError(f"several logins wait on {options.target}: {'; '.join(shown)}")
+        raise SeveralLoginsWaitingError(f"several logins wait on {options.place}: {'; '.join(shown)}")
     return chosen
 
 
@@ -137,7 +145,7 @@ async def _deliver_one(
         dial=partial(dial_target, session, port),
         observer=observer,
         cli=options.cli,
-        host=options.target,
+        host=options.place,
         policy=UrlPolicy(known_hosts=profile.authorize_hosts, trusted=options.trusted_hosts),
     )
     way = await way_to_target(session)
@@ -145,7 +153,7 @@ async def _deliver_one(
     try:
         conversation.event(ev.TunnelOpened(leg=1, port=port, listen=lease.listen, via=way))
         conversation.tell("Go on in the other terminal: press Enter there, and open the address that it shows here.")
-        session.lost.add_done_callback(lambda lost: observer.broken(lost.result(), options.target))
+        session.lost.add_done_callback(lambda lost: observer.broken(lost.result(), options.place))
         await observer.done
     finally:
         await lease.close()

@@ -41,7 +41,7 @@ async def reach(
         reaching: contextlib.AbstractAsyncContextManager[Host]
         reaching = this_machine() if on_this_machine else _connected(target, ssh, environment, ec2)
         session = await stack.enter_async_context(enter(await stack.enter_async_context(reaching), inside))
-        environment.conversation.event(ev.Container(engine=session.entry.engine, name=session.entry.name))
+        environment.conversation.event(ev.Container(engine=session.entry.engine, container=session.entry.name))
         yield session
 
 

@@ -49,6 +49,7 @@ from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
 from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
+from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
@@ -73,6 +74,8 @@ class LoginOptions:
     target: str
     ssh: SSHOptions = field(default_factory=SSHOptions)
     ec2: EC2Options = field(default_factory=EC2Options)
+    inside: Inside | None = None
+    """The container or pod on the target in which the CLI is."""
     cli: str = "kiro-cli"
     method: Method | None = None
     flow: Flow = "auto"
@@ -85,6 +88,11 @@ class LoginOptions:
     trusted_hosts: tuple[TrustedHost, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
     """Seconds for the whole sign-in."""
+
+    @property
+    def place(self) -> str:
+        """Where the CLI is; for messages."""
+        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +114,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     try:
         async with asyncio.timeout_at(deadline) as timer:
             async with (
-                reach(options.target, options.ssh, environment, options.ec2) as session,
+                reach(options.target, options.ssh, environment, options.ec2, options.inside) as session,
                 _Login(options, environment, session, profile) as run,
             ):
                 facts = await run.look_around()
@@ -115,7 +123,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
                 return await run.run(facts, ports, deadline)
     except TimeoutError as exc:
         raise LoginTimedOutError(
-            f"the sign-in on {options.target} took too long: {options.target} was not reached, or did not answer"
+            f"the sign-in on {options.place} took too long: {options.place} was not reached, or did not answer"
         ) from exc
     finally:
         busy_here.cancel()
@@ -132,7 +140,7 @@ class _Login:
         self._profile = profile
         self._machine = LoginMachine(
             LoginPlan(
-                host=options.target,
+                host=options.place,
                 cli=options.cli,
                 profile=profile,
                 method=options.method,
@@ -263,7 +271,7 @@ class _Login:
                 there = PortFacts(there=busy_there(await self._shell.listeners(), listed))
         except (KirotunnelError, TimeoutError):
             return error
-        rows = port_table([port for port in listed if port in there.there], there, self._options.target)
+        rows = port_table([port for port in listed if port in there.there], there, self._options.place)
         return CallbackPortError("\n  ".join([f"{error.message}" + (":" if rows else ""), *rows]), error.hint)
 
     async def _hold(self, busy: Mapping[int, str]) -> None:
@@ -273,7 +281,7 @@ class _Login:
                 self._conversation.event(ev.PortSteered(busy=port, holder=holder, method=method))
             else:
                 self._conversation.warn(
-                    f"port {port} is in use here by {holder}, and {self._options.target} has no means to keep "
+                    f"port {port} is in use here by {holder}, and {self._options.place} has no means to keep "
                     f"{self._options.cli} off it"
                 )
 
@@ -305,7 +313,7 @@ class _Login:
                 self._queue.put_nowait(m.Printed(what))
 
         if not await cli.output(sink):
-            raise RemoteLoginError(f"{self._options.cli} on {self._options.target} prints without end")
+            raise RemoteLoginError(f"{self._options.cli} on {self._options.place} prints without end")
         for what in transcript.feed(b""):
             self._queue.put_nowait(m.Printed(what))
         code = await cli.exit_code()
@@ -327,7 +335,7 @@ class _Login:
 
     async def _ask_about_host(self, leg: int, authority: str) -> None:
         question = (
-            f"{self._options.cli} on {self._options.target} wants to open a sign-in page on {authority},\n"
+            f"{self._options.cli} on {self._options.place} wants to open a sign-in page on {authority},\n"
             "a host that it is not known to use. Open it only if you know it as your own sign-in page.\nOpen it?"
         )
         yes = await self._environment.prompts.confirm(question)
@@ -348,7 +356,7 @@ class _Login:
             dial=partial(dial_target, self._session, action.port),
             observer=_Observer(leg, self._queue),
             cli=self._options.cli,
-            host=self._options.target,
+            host=self._options.place,
             policy=action.policy,
             own_page=self._environment.own_pages,
         )
@@ -425,7 +433,7 @@ class _Login:
             lost = self._session.lost.done()
             self._queue.put_nowait(m.Disconnected(exc.message) if lost else m.Broken(exc))
         except Exception as exc:  # the border to what we did not foresee
-            error = InternalError(f"{type(exc).__name__} while signing in on {self._options.target}")
+            error = InternalError(f"{type(exc).__name__} while signing in on {self._options.place}")
             error.__cause__ = exc
             self._queue.put_nowait(m.Broken(error))
 

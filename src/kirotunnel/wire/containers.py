@@ -7,9 +7,10 @@ login shell that nobody knows.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from kirotunnel.errors import (
     ContainerAmbiguousError,
@@ -94,6 +95,7 @@ class Pod:
     """As typed: [NS/]NAME[/CONTAINER]."""
     readings: tuple[PodName, ...]
     """What it may mean; the first that exists is meant."""
+    engines: ClassVar = ("kubectl",)
 
     def describe(self) -> str:
         """How messages call it."""
@@ -102,6 +104,19 @@ class Pod:
 
 Inside = Container | Pod
 """What a login may run inside of."""
+
+
+def by_hand(inside: Inside, port: int, ssh: Sequence[str] = ()) -> str:
+    """What a person would type to bring that port here; `ssh`: how the host is reached, empty for this machine."""
+    if isinstance(inside, Pod):
+        reading = inside.readings[0]
+        where = ("-n", reading.namespace) if reading.namespace else ()
+        forward = ["kubectl", "port-forward", *where, f"pod/{reading.name}", f"{port}:{port}"]
+        return shlex.join(["ssh", "-L", f"{port}:127.0.0.1:{port}", *ssh, *forward] if ssh else forward)
+    engine = (*inside.prefix[:1], inside.engines[0])
+    carry = [*engine, "exec", "-i", inside.name, "nc", "127.0.0.1", str(port)]
+    command = shlex.join(["ssh", *ssh, *carry] if ssh else carry)
+    return shlex.join(["socat", f"TCP4-LISTEN:{port},bind=127.0.0.1,fork", f"SYSTEM:{command}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +228,7 @@ class _Answer:
 def read_entry(inside: Inside, where: str, records: Sequence[Record]) -> Entry:
     """How to enter it, from what container.sh found. Raises TargetError and its kin (KT2xx)."""
     answers = _answers(records)
-    names = next((record.value.split() for record in records if record.key == "names"), [])
+    names = [name for record in records if record.key == "names" for name in record.value.split()]
     if isinstance(inside, Pod):
         return _read_pod(inside, where, answers)
     return _read_container(inside, where, answers, names)
