@@ -22,6 +22,7 @@ MAY_REVEAL: Final = {
     "flows/native_login.py",
     "flows/pasted_callback.py",
     "flows/remote_login.py",
+    "flows/run.py",
     "flows/sign_in_steps.py",
     "local/keyring_vault.py",
     "local/session_store.py",

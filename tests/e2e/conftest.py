@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from e2e.harness import Run, Services, kirotunnel, robot
+from e2e.running_command import desk as desk  # a fixture
 from lab.remote import RemoteMachine
 from lab.requirements import require
 from lab.servers import Server

@@ -61,6 +61,7 @@ from kirotunnel.flows.run_steps import (
     Look,
     OpenBrowser,
     OpenTunnel,
+    OutputGone,
     RememberHost,
     Report,
     RunEvent,
@@ -107,6 +108,7 @@ SEEN_LOOKS: Final = 2
 DRAIN_GRACE_S: Final = 5.0
 """Seconds that a callback under way has to finish after the command ended."""
 
+_SIGPIPE: Final = 128 + 13
 _TO_ANY: Final = ("127.0.0.1", "::1")
 
 
@@ -254,6 +256,8 @@ class RunMachine:
                 return self._interrupt()
             case HungUp():
                 return [*self._stop(), Exit(255)]
+            case OutputGone():
+                return [*self._stop(), Exit(_SIGPIPE)]
             case Disconnected(reason):
                 reason = one_line(reason)
                 lost = ConnectionLostError(

@@ -129,6 +129,11 @@ class HungUp:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputGone:
+    """Nobody reads the command's output any more (`kirotunnel run … | head`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     """The SSH connection is gone."""
 
@@ -163,6 +168,7 @@ RunEvent = (
     | CommandEnded
     | Interrupted
     | HungUp
+    | OutputGone
     | Disconnected
     | DeadlinePassed
     | Broken

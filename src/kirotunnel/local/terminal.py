@@ -60,6 +60,8 @@ class Terminal:
         self._out = out
         self._keys: Callable[[], None] | None = None
         self._turn = asyncio.Lock()
+        self._usual: list[Any] | None = None
+        """The mode that the person's shell had set, while the terminal is raw."""
 
     @classmethod
     def detect(cls) -> Terminal | None:
@@ -97,6 +99,12 @@ class Terminal:
         """Whether a question of ours is open: then nothing of the remote's may be drawn over it."""
         return self._turn.locked()
 
+    async def settled(self) -> None:
+        """Wait until no question of ours is open."""
+        if self._turn.locked():
+            async with self._turn:
+                return
+
     async def confirm(self, question: str) -> bool | None:
         """Yes or no; anything but a yes is a no."""
         answer = await self._line(f"{question} [y/N] ", echo=True)
@@ -104,10 +112,11 @@ class Terminal:
 
     async def _line(self, question: str, *, echo: bool) -> str | None:
         async with self._turn:
-            self.show(question)
+            with self.aside():
+                self.show(question)
             # Unseen lines are read key by key: a terminal's own line ends at 4095 characters (macOS: 1024), and an
             # address that is pasted may be longer.
-            with self._without_keys(), self._mode(line=echo, echo=echo):
+            with self._without_keys(), self.aside(), self._mode(line=echo, echo=echo):
                 data = await self._read_line(edit=not echo)
             if not echo:
                 self.show("\n")
@@ -165,6 +174,64 @@ class Terminal:
                 with contextlib.suppress(ValueError, RuntimeError):
                     loop.remove_signal_handler(signal.SIGWINCH)
                 self.show(SHOW_CURSOR)  # a spinner that was ended leaves it hidden
+
+    @contextlib.contextmanager
+    def raw(self, sink: Callable[[bytes], None], resized: Callable[[int, int], None]) -> Iterator[None]:
+        """Pass every key on, Ctrl-C and all, as ssh does; what is written is not touched either."""
+        loop = asyncio.get_running_loop()
+
+        def readable() -> None:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = os.read(self._fd, 1024)
+            if not data:
+                loop.remove_reader(self._fd)  # the terminal is gone; SIGHUP says the same
+            else:
+                sink(data)
+
+        with self._raw_mode():
+            self._keys = readable
+            loop.add_reader(self._fd, readable)
+            with contextlib.suppress(ValueError, RuntimeError):
+                loop.add_signal_handler(signal.SIGWINCH, lambda: resized(*self.size()))
+            try:
+                yield
+            finally:
+                self._keys = None
+                loop.remove_reader(self._fd)
+                with contextlib.suppress(ValueError, RuntimeError):
+                    loop.remove_signal_handler(signal.SIGWINCH)
+
+    @contextlib.contextmanager
+    def _raw_mode(self) -> Iterator[None]:
+        import termios
+        import tty
+
+        before: list[Any] = termios.tcgetattr(self._fd)
+        self._usual = before
+        tty.setraw(self._fd, termios.TCSADRAIN)
+        try:
+            yield
+        finally:
+            self._usual = None
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, before)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """The terminal as it was before `raw`, for words of ours in between."""
+        if self._usual is None:
+            yield
+            return
+        import termios
+
+        now: list[Any] = termios.tcgetattr(self._fd)
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, self._usual)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, now)
 
     @contextlib.contextmanager
     def _without_keys(self) -> Iterator[None]:

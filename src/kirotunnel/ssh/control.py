@@ -34,6 +34,7 @@ FINISH_S: Final = 5.0
 """Seconds for the target to end the CLI and remove the directory; it takes at most three."""
 _SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
 _STDERR_KEPT: Final = 2000
+_PID: Final = re.compile(r"[0-9]{1,10}")
 
 Prepare = Literal["always", "signed-out", "never"]
 """When the directory with the opener is made."""
@@ -77,9 +78,39 @@ class ControlShell:
             f"look_around\n{questions}\nexamine", cli=cli, profile=profile, prepare="never", lease_s=0
         )
 
+    async def prepare_command(self, text: str, *, openers: Sequence[str], lease_s: int) -> str | None:
+        """Start the shell and make the directory for a command of the person's own, which `text` becomes.
+
+        None where no directory there lets a program run. The lease is renewed by each `look`.
+        """
+        header = assignments(
+            N=self._nonce,
+            OPENERS=" ".join(openers),
+            OPENER=read_script("opener.sh"),
+            RUN=text,
+            LEASE_S=str(lease_s),
+        )
+        scripts = read_script("control.sh") + read_script("run.sh")
+        records = await self._open(f"{header}{scripts}\nprepare\n")
+        directory = next((record.value for record in records if record.key == "dir"), None)
+        if directory is not None and not _SAFE_DIRECTORY.fullmatch(directory):
+            raise SessionRefusedError(f"{self._where} answered with a directory that is none")
+        self.directory = directory
+        return directory
+
+    async def look(self) -> tuple[list[ListeningPort] | None, frozenset[int]] | None:
+        """Who listens there, and which processes are the command's; None where nothing has changed since the last."""
+        records = await self._request("look\n")
+        if any(record.key == "unchanged" for record in records):
+            return None
+        own = next((record.value for record in records if record.key == "own"), "")
+        return read_listeners(records), frozenset(int(word) for word in own.split() if _PID.fullmatch(word))
+
+    async def send(self, signal: str) -> None:
+        """Send a signal, named as kill(1) names it, to the command."""
+        await self._request(f"send {signal}\n")
+
     async def _begin(self, first: str, *, cli: str, profile: Profile, prepare: Prepare, lease_s: int) -> list[Record]:
-        self._process = await self._session.start("exec /bin/sh")
-        self._tasks = [asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors())]
         header = assignments(
             N=self._nonce,
             CLI=cli,
@@ -93,7 +124,13 @@ class ControlShell:
         unset = f"unset {' '.join(profile.unset)}; "
         header += function("run_whoami", f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )')
         header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
-        return await self._request(f"{header}{read_script('control.sh')}\n{first}\n")
+        return await self._open(f"{header}{read_script('control.sh')}\n{first}\n")
+
+    async def _open(self, script: str) -> list[Record]:
+        """Start the shell with that script, and wait for its first answer."""
+        self._process = await self._session.start("exec /bin/sh")
+        self._tasks = [asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors())]
+        return await self._request(script)
 
     async def listeners(self) -> list[ListeningPort] | None:
         """Who listens there; None where the target has no means to tell. Never connects to a port."""

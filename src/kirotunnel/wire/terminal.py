@@ -54,6 +54,11 @@ class EscapeScanner:
                 pieces.append((char, False))
         return pieces
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a sequence has begun and waits for its end."""
+        return bool(self._pending)
+
     def _continue(self, char: str, pieces: list[tuple[str, bool]]) -> None:
         in_string = self._pending[1:2] in _STRINGS
         if in_string and self._pending.endswith("\x1b") and char != "\\":

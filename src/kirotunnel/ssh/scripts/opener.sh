@@ -6,6 +6,9 @@ exec >/dev/null 2>&1 </dev/null
 d=${0%/bin/*}
 read -r nonce <"$d/nonce" || exit 1
 url=$1
+for word; do
+	case $word in http://* | https://*) url=$word ;; esac # after options, as in `open -u URL`
+done
 case $url in *'
 '*) url=$(printf '%s' "$url" | tr '\n' '\001') ;; esac
 printf '\n%s url %s\n' "$nonce" "$url" 1<>"$d/pipe"

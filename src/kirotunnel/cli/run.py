@@ -1,0 +1,156 @@
+"""`kirotunnel run`: options in, the flow called, the command's exit code out."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kirotunnel.cli.completion import complete_target
+from kirotunnel.cli.options import (
+    browser_options,
+    ec2_options,
+    ec2_options_of,
+    fill_from_settings,
+    ssh_options,
+    target_name,
+)
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.environment import Conversation, Environment
+    from kirotunnel.flows.run import RunOptions
+
+
+class _WithCommand(click.Command):
+    """Our options anywhere before `--`; without one, as with ssh, before TARGET only."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.allow_interspersed_args = at < len(args)
+        left = super().parse_args(ctx, args[:at])
+        if at < len(args):
+            if extra := ctx.params.get("words"):
+                raise click.UsageError(f"Got unexpected extra argument ({extra[0]}) before --", ctx)
+            ctx.params["words"] = tuple(args[at + 1 :])
+        return left
+
+
+@click.command("run", cls=_WithCommand)
+@click.argument("target", required=False, shell_complete=complete_target)
+@click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@browser_options
+@click.option(
+    "--trust-url-host",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Open pages on this host without asking, http included; repeatable.",
+)
+@click.option(
+    "-t", "terminal", flag_value=True, type=bool, default=None, help="A terminal for the command in any case."
+)
+@click.option("-T", "terminal", flag_value=False, type=bool, help="No terminal for the command.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End the command after this time [default: never].",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+@click.option("-v", "--verbose", count=True, help="More on stderr; -vv for all.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors, and the address to open, on stderr.")
+@ssh_options
+@ec2_options
+@click.pass_context
+def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], **_: Any) -> int:
+    """Run COMMAND on TARGET as `ssh -t` does, with its browser and the callbacks of its logins brought here.
+
+    Several words after -- are the command to the letter; a single one is a line for your shell there, as with ssh:
+    kirotunnel run dev-box -- wrangler login, or kirotunnel run dev-box -- 'cd app && npm run login'. Its exit code is
+    passed on. On a terminal, ~. at the beginning of a line ends it.
+    """
+    chosen = ctx.params
+    if chosen["as_json"]:
+        raise click.UsageError("--json is not for run: what is on stdout is the command's own", ctx)
+    name = target_name(ctx, target)
+    if name is None:
+        raise click.UsageError("Missing argument 'TARGET'.", ctx)
+    if not words:
+        raise click.UsageError("Missing argument '-- COMMAND...'.", ctx)
+    from kirotunnel.cli.running import make_conversation, run_flow
+
+    conversation = make_conversation(name, as_json=False, verbose=chosen["verbose"], quiet=chosen["quiet"])
+
+    async def flow() -> int:
+        fill_from_settings(ctx, name)
+        options = run_options(chosen | {"target": name})
+        environment = make_environment(chosen, conversation)
+        if chosen["dry_run"]:
+            click.echo(await _plan(options))
+            return 0
+        from kirotunnel.flows.run import run
+
+        return await run(options, environment)
+
+    return run_flow(name, conversation, flow, verbose=chosen["verbose"])
+
+
+def run_options(chosen: dict[str, Any]) -> RunOptions:
+    """The flow's options from the command's parameters."""
+    from kirotunnel.cli.login import ssh_options_of
+    from kirotunnel.flows.run import RunOptions
+    from kirotunnel.wire.redirect import TrustedHost
+
+    return RunOptions(
+        target=chosen["target"],
+        command=chosen["words"],
+        ssh=ssh_options_of(chosen),
+        ec2=ec2_options_of(chosen),
+        terminal=chosen["terminal"],
+        trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+        timeout_s=chosen["timeout"],
+    )
+
+
+def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Environment:
+    """The real world: keys come from where standard input is a terminal, answers only where stderr is one as well."""
+    import dataclasses
+    import os
+    import sys
+
+    from kirotunnel.cli.login import make_environment as make
+    from kirotunnel.local.terminal import Terminal
+    from kirotunnel.ssh.prompts import Nobody
+
+    environment = make({**chosen, "quiet": False, "paste": False}, conversation)
+    if environment.terminal is None and os.name != "nt" and sys.stdin and sys.stdin.isatty():
+        return dataclasses.replace(environment, terminal=Terminal(sys.stdin.fileno(), sys.stderr), prompts=Nobody())
+    return environment
+
+
+async def _plan(options: RunOptions) -> str:
+    """What would be done. Connects to nothing."""
+    from kirotunnel.targets.locate import locate
+
+    located = await locate(options.target, options.ssh, options.ec2)
+    endpoint = located.endpoint
+    words = options.command
+    by_hand = [
+        "ssh",
+        "-t",
+        *located.arguments,
+        located.destination,
+        "--",
+        words[0] if len(words) == 1 else shlex.join(words),
+    ]
+    lines = [
+        f"target    {options.target}",
+        f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
+        *(f"          {note}" for note in located.notes),
+        *(f"          {warning}" for warning in endpoint.warnings),
+        f"run       {words[0] if len(words) == 1 else shlex.join(words)}",
+        "forward   the port that the page it opens comes back to, or on which it begins to listen",
+        f"by hand   {shlex.join(by_hand)}, and another ssh -L for that port",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,462 @@
+"""Run a command of the person's own on a target, as `ssh -t` does, with its browser and its callbacks brought here.
+
+    reach      what the person typed              → a Session          (flows.reach)
+    prepare    a directory there with our opener  → its path           (ssh.control)
+    run        the command, its streams, its keys → exit code          (ssh.remote_command, local.streams)
+    watch      what it opens, prints, listens on  → events             (ssh.control, wire.printed_urls)
+    leg, door  what they lead to                                       (flows.run_machine, local.relay)
+
+What to do when is decided in `run_machine`; this file only does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Self
+
+from kirotunnel import events as ev
+from kirotunnel.errors import ConnectionLostError, InternalError, KirotunnelError, LoginTimedOutError, RemoteLoginError
+from kirotunnel.flows import run_steps as m
+from kirotunnel.flows.environment import Conversation, Environment
+from kirotunnel.flows.reach import reach
+from kirotunnel.flows.run_machine import RunMachine, RunPlan
+from kirotunnel.local.callback_ports import Lease
+from kirotunnel.local.relay import Route
+from kirotunnel.local.streams import read_pieces, write_whole
+from kirotunnel.local.terminal import Terminal
+from kirotunnel.redaction import Secret
+from kirotunnel.ssh.bridge import dial_target, way_to_target
+from kirotunnel.ssh.config import SSHOptions
+from kirotunnel.ssh.control import ControlShell
+from kirotunnel.ssh.prompts import Nobody
+from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
+from kirotunnel.ssh.session import Session
+from kirotunnel.targets.ec2 import EC2Options
+from kirotunnel.wire.gate import LegRule
+from kirotunnel.wire.passing import EscapeKeys, Passing
+from kirotunnel.wire.printed_urls import PrintedUrls
+from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
+
+LEASE_S: Final = 3600
+"""Seconds that the target waits for a word of ours before it ends the command: a laptop may sleep for a while."""
+PAUSE_S: Final = 0.4
+"""Seconds without output after which a URL at its end is taken as whole."""
+WIDE_TERMINAL: Final = (250, 50)
+"""Columns and rows where a terminal was asked for and no person has one: wide, so that nothing is wrapped."""
+
+OPENERS: Final = ("xdg-open", "www-browser", "x-www-browser", "sensible-browser", "open", "wslview")
+UNSET: Final = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY")
+"""By these a CLI takes itself for remote, and does not even try its browser flow."""
+VARIABLES: Final = {"DISPLAY": ":0"}
+"""Without a display half of all CLIs do not call an opener."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What was asked for; the command line's options, with their defaults."""
+
+    target: str
+    command: tuple[str, ...]
+    """Several words: the command to the letter. One: a line for the person's shell there."""
+    ssh: SSHOptions = field(default_factory=SSHOptions)
+    ec2: EC2Options = field(default_factory=EC2Options)
+    terminal: bool | None = None
+    """Whether the command gets a terminal; None: where our own input is one."""
+    trusted_hosts: tuple[TrustedHost, ...] = ()
+    timeout_s: float | None = None
+    """Seconds for all of it; None for as long as it takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """The descriptors of this process that the command's streams are joined to."""
+
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+
+
+async def run(options: RunOptions, environment: Environment, streams: Streams | None = None) -> int:
+    """Run the command to its exit code. Raises KirotunnelError; leaves nothing of ours behind on any way out."""
+    deadline = None if options.timeout_s is None else asyncio.get_running_loop().time() + options.timeout_s
+    try:
+        async with asyncio.timeout_at(deadline) as timer:
+            async with (
+                reach(options.target, options.ssh, environment, options.ec2) as session,
+                _Run(options, environment, session, streams or Streams()) as running,
+            ):
+                await running.prepare()
+                timer.reschedule(None)  # from here on the machine keeps the time
+                return await running.run(deadline)
+    except TimeoutError as exc:
+        raise LoginTimedOutError(f"{options.target} was not reached, or did not answer, in time") from exc
+
+
+class _Run:
+    """One run under way: what the machine decides is done here, and what happens is told to it."""
+
+    def __init__(self, options: RunOptions, environment: Environment, session: Session, streams: Streams) -> None:
+        self._options = options
+        self._environment = environment
+        self._session = session
+        self._streams = streams
+        self._name = command_name(options.command)
+        self._keyboard = environment.terminal
+        with_terminal = self._keyboard is not None if options.terminal is None else options.terminal
+        self._terminal = self._size() if with_terminal else None
+        self._screens = {fd: Passing() if os.isatty(fd) else None for fd in (streams.stdout, streams.stderr)}
+        self._conversation: Conversation = _Aside(environment.conversation, self._own_line, self._keyboard)
+        self._machine = RunMachine(
+            RunPlan(
+                host=options.target,
+                command=self._name,
+                policy=UrlPolicy(trusted=options.trusted_hosts),
+                interactive=not isinstance(environment.prompts, Nobody),
+            )
+        )
+        self._queue: asyncio.Queue[m.RunEvent] = asyncio.Queue()
+        self._shell = ControlShell(session, lambda url: self._queue.put_nowait(m.UrlOpened(url)))
+        self._command: RemoteCommand | None = None
+        self._ended = True
+        self._listening = m.Listening(None)
+        self._readers: list[PrintedUrls] = []
+        self._leases: dict[int, Lease] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._keys = contextlib.ExitStack()
+        self._code: int | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        self._stack.push_async_callback(self._clean_up_whole)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def prepare(self) -> None:
+        """Make the place for the opener. Raises RemoteLoginError where there is none."""
+        text = command_runner(self._options.command, unset=UNSET, variables=VARIABLES, openers=OPENERS)
+        if await self._shell.prepare_command(text, openers=OPENERS, lease_s=LEASE_S) is None:
+            raise RemoteLoginError(
+                f"no directory on {self._session.where} lets a program run "
+                "(tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
+                "make one of them writable, and not mounted noexec, for that account",
+            )
+
+    async def run(self, deadline: float | None) -> int:
+        """Go through it, to the command's exit code."""
+        loop = asyncio.get_running_loop()
+        self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
+        if deadline is not None:
+            self._timers["deadline"] = loop.call_at(deadline, self._queue.put_nowait, m.DeadlinePassed())
+        actions = self._machine.begin()
+        while True:
+            for action in actions:
+                await self._perform(action)
+                if self._code is not None:
+                    return self._code
+            actions = self._machine.feed(await self._queue.get())
+
+    # --- actions -----------------------------------------------------------------------------------------------------
+
+    async def _perform(self, action: m.Action) -> None:
+        match action:
+            case m.Report(event):
+                self._conversation.event(event)
+            case m.Tell(text):
+                self._conversation.tell(text)
+            case m.Warn(text):
+                self._conversation.warn(text)
+            case m.StartCommand():
+                await self._start()
+            case m.Look():
+                self._spawn(self._look())
+            case m.AskAboutHost(leg, authority):
+                self._spawn(self._ask_about_host(leg, authority))
+            case m.RememberHost():
+                pass
+            case m.OpenTunnel(port, addresses, rule, policy):
+                self._spawn(self._open_tunnel(port, addresses, rule, policy))
+            case m.ServeBy(port, addresses, rule, policy):
+                await self._serve_by(port, addresses, rule, policy)
+            case m.CloseTunnel(port):
+                self._spawn(self._close_tunnel(port))
+            case m.OpenBrowser(leg, url, authority):
+                self._conversation.url(url.reveal(), authority)
+                self._spawn(self._open_browser(leg, url))
+            case m.StartTimer(name, seconds):
+                self._start_timer(name, seconds)
+            case m.SendSignal(name):
+                self._spawn(self._shell.send(name))
+            case m.StopCommand():
+                await self._shell.stop()
+            case m.Exit(code):
+                self._code = code
+            case m.Fail(error):
+                raise error
+
+    async def _start(self) -> None:
+        directory = self._shell.directory
+        assert directory is not None  # noqa: S101 - `prepare` came before
+        self._ended = False
+        kind = (os.environ.get("TERM") or "xterm", self._terminal) if self._terminal else None
+        self._command = command = await RemoteCommand.start(self._session, directory, terminal=kind)
+        self._spawn(self._follow(command))
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # Windows; not the main thread
+            loop.add_signal_handler(signal.SIGINT, self._queue.put_nowait, m.Interrupted())
+        if self._keyboard is not None and self._terminal is not None:
+            self._keys.enter_context(self._keyboard.raw(partial(self._typed, EscapeKeys()), self._resized))
+        else:
+            self._spawn(self._pass_input(command))
+
+    def _typed(self, escapes: EscapeKeys, keys: bytes) -> None:
+        passed, out = escapes.feed(keys)
+        if self._command is not None and passed:
+            self._command.type(passed)
+        if out:
+            self._queue.put_nowait(m.HungUp())
+
+    def _resized(self, columns: int, rows: int) -> None:
+        for reader in self._readers:
+            reader.columns = columns
+        if self._command is not None:
+            self._command.resize(columns, rows)
+
+    async def _pass_input(self, command: RemoteCommand) -> None:
+        async for data in read_pieces(self._streams.stdin):
+            await command.write(data)
+        command.end_input()
+
+    async def _follow(self, command: RemoteCommand) -> None:
+        await asyncio.gather(
+            self._pass_output(command.output, self._streams.stdout),
+            self._pass_output(command.errors, self._streams.stderr),
+        )
+        code = await command.exit_code()
+        self._ended = True
+        self._queue.put_nowait(m.CommandEnded(code))
+
+    async def _pass_output(
+        self, stream: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]], fd: int
+    ) -> None:
+        reader = PrintedUrls(self._terminal[0] if self._terminal else None)
+        self._readers.append(reader)
+        loop = asyncio.get_running_loop()
+        pause: asyncio.TimerHandle | None = None
+
+        def read(data: bytes) -> None:
+            for url in reader.feed(data):
+                self._queue.put_nowait(m.UrlPrinted(url))
+
+        async def sink(data: bytes) -> None:
+            nonlocal pause
+            if self._keyboard is not None:
+                await self._keyboard.settled()  # nothing of the command's is drawn over a question of ours
+            if pause is not None:
+                pause.cancel()
+            pause = loop.call_later(PAUSE_S, read, b"")
+            read(data)
+            screen = self._screens[fd]
+            try:
+                await write_whole(fd, data if screen is None else screen.feed(data))
+            except OSError:
+                self._queue.put_nowait(m.OutputGone())
+                raise
+
+        try:
+            await stream(sink)
+        finally:
+            if pause is not None:
+                pause.cancel()
+        read(b"")
+
+    async def _look(self) -> None:
+        seen = await self._shell.look()
+        if seen is not None:
+            rows, own = seen
+            self._listening = m.Listening(None if rows is None else tuple(rows), own)
+        self._queue.put_nowait(self._listening)
+
+    async def _ask_about_host(self, leg: int, authority: str) -> None:
+        question = (
+            f"{self._name} on {self._options.target} wants to open a page on {authority},\n"
+            "a host that it has not asked for before. Open it only if you know it as a sign-in page of yours.\nOpen it?"
+        )
+        self._own_line()
+        yes = await self._environment.prompts.confirm(question)
+        self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
+
+    def _route(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> Route:
+        return Route(
+            rule=rule,
+            port=port,
+            dial=partial(dial_target, self._session, port, tuple(addresses)),
+            observer=_Observer(rule.leg, self._queue),
+            cli=self._name,
+            host=self._options.target,
+            policy=policy,
+        )
+
+    async def _open_tunnel(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
+        try:
+            way = await way_to_target(self._session)
+            lease = await self._environment.ports.lease(self._route(port, addresses, rule, policy))
+        except KirotunnelError as exc:
+            self._queue.put_nowait(m.TunnelFailed(port, exc))
+            return
+        self._leases[port] = lease
+        self._queue.put_nowait(m.TunnelReady(port, lease.listen, way))
+
+    async def _serve_by(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
+        before = self._leases.get(port)
+        self._leases[port] = await self._environment.ports.lease(self._route(port, addresses, rule, policy))
+        if before is not None:
+            self._spawn(before.close())
+
+    async def _close_tunnel(self, port: int) -> None:
+        lease = self._leases.pop(port, None)
+        if lease is not None:
+            await lease.close()
+            leg = lease.route.rule.leg
+            self._conversation.event(ev.TunnelClosed(leg=leg, port=port, open_ms=lease.open_ms))
+        self._queue.put_nowait(m.TunnelEnded(port))
+
+    async def _open_browser(self, leg: int, url: Secret[str]) -> None:
+        self._queue.put_nowait(m.BrowserStarted(leg, await self._environment.browser.open(url.reveal())))
+
+    def _start_timer(self, name: str, seconds: float) -> None:
+        if name in self._timers:
+            self._timers[name].cancel()
+        loop = asyncio.get_running_loop()
+        self._timers[name] = loop.call_later(seconds, self._queue.put_nowait, m.TimerFired(name))
+
+    # --- the person's terminal ---------------------------------------------------------------------------------------
+
+    def _size(self) -> tuple[int, int]:
+        return self._keyboard.size() if self._keyboard is not None else WIDE_TERMINAL
+
+    def _own_line(self) -> None:
+        """Begin a line of ours on the terminal, wherever the command has left the cursor."""
+        for fd, screen in self._screens.items():
+            if screen is not None and not screen.at_line_start:
+                screen.at_line_start = True
+                with contextlib.suppress(OSError):
+                    os.write(fd, b"\r\n")
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """Whatever goes wrong in a task reaches the machine, which ends the run properly."""
+        try:
+            await work
+        except ConnectionLostError as exc:
+            self._queue.put_nowait(m.Disconnected(exc.message))
+        except KirotunnelError as exc:
+            # A channel that ends without a status is what a lost connection looks like first.
+            lost = self._session.lost.done()
+            self._queue.put_nowait(m.Disconnected(exc.message) if lost else m.Broken(exc))
+        except Exception as exc:  # the border to what we did not foresee
+            error = InternalError(f"{type(exc).__name__} while {self._name} ran on {self._options.target}")
+            error.__cause__ = exc
+            self._queue.put_nowait(m.Broken(error))
+
+    async def _clean_up_whole(self) -> None:
+        """Clean up to the end even if Ctrl-C comes meanwhile; each part of it is bounded."""
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
+        cleaning = asyncio.ensure_future(self._clean_up())
+        try:
+            await asyncio.shield(cleaning)
+        except asyncio.CancelledError:
+            await cleaning
+            raise
+
+    async def _clean_up(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._keys.close()  # after the tasks: a question that was open has put the terminal back by now
+        for port in list(self._leases):
+            await self._close_tunnel(port)
+        await self._shell.finish(cli_ended=self._ended)
+        if self._command is not None:
+            self._command.close()
+
+
+class _Observer:
+    """Tells the machine what the relay sees of one leg."""
+
+    def __init__(self, leg: int, queue: asyncio.Queue[m.RunEvent]) -> None:
+        self._leg = leg
+        self._queue = queue
+
+    def stray(self, reason: ev.RefusalReason) -> None:
+        self._queue.put_nowait(m.StrayRefused(self._leg, reason))
+
+    def callback(self, outcome: ev.Outcome) -> None:
+        self._queue.put_nowait(m.CallbackArrived(self._leg, outcome))
+
+    def delivered(self, error: KirotunnelError | None) -> None:
+        self._queue.put_nowait(m.CallbackDelivered(self._leg, error))
+
+
+class _Aside:
+    """Our words between the command's: on lines of their own, and with the terminal as the person's shell had it."""
+
+    def __init__(self, inner: Conversation, own_line: Callable[[], None], terminal: Terminal | None) -> None:
+        self._inner = inner
+        self._own_line = own_line
+        self._mode = terminal.aside if terminal is not None else contextlib.nullcontext
+
+    def event(self, event: ev.Event) -> None:
+        """Pass it on."""
+        self._say(lambda: self._inner.event(event))
+
+    def tell(self, text: str) -> None:
+        """Pass it on."""
+        self._say(lambda: self._inner.tell(text))
+
+    def warn(self, text: str) -> None:
+        """Pass it on."""
+        self._say(lambda: self._inner.warn(text))
+
+    def url(self, url: str, authority: str) -> None:
+        """Pass it on."""
+        self._say(lambda: self._inner.url(url, authority))
+
+    def remote(self, text: str) -> None:
+        """Pass it on."""
+        self._say(lambda: self._inner.remote(text))
+
+    def _say(self, words: Callable[[], None]) -> None:
+        self._own_line()
+        with self._mode():
+            words()
+
+
+def command_name(words: Sequence[str]) -> str:
+    """What messages and pages call the command: its program, without directories."""
+    first = words[0]
+    if len(words) == 1:
+        with contextlib.suppress(ValueError):
+            first = next(iter(shlex.split(first)), "")
+    return first.rpartition("/")[2] or "the command"

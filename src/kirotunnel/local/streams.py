@@ -1,0 +1,62 @@
+"""Standard input and output as bytes in the event loop: pipes, files and terminals, none of which may hold it up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Final
+
+_PIECE: Final = 4096
+"""Bytes: a pipe that is writable takes as many at once (PIPE_BUF)."""
+
+
+async def read_pieces(fd: int) -> AsyncIterator[bytes]:
+    """What comes on that descriptor, until its end."""
+    while True:
+        await _ready(fd, reading=True)
+        try:
+            data = os.read(fd, 4 * _PIECE)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return  # a terminal of which we are no longer in the foreground, or none at all
+        if not data:
+            return
+        yield data
+
+
+async def write_whole(fd: int, data: bytes) -> None:
+    """Write all of it. Raises OSError, BrokenPipeError among them, where nobody reads it any more."""
+    view = memoryview(data)
+    while view:
+        await _ready(fd, reading=False)
+        try:
+            view = view[os.write(fd, view[:_PIECE]) :]
+        except BlockingIOError:
+            continue
+
+
+async def _ready(fd: int, *, reading: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def settle() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    try:
+        if reading:
+            loop.add_reader(fd, settle)
+        else:
+            loop.add_writer(fd, settle)
+    except (PermissionError, NotImplementedError):
+        await asyncio.sleep(0)
+        return  # a file, which is always ready, or Windows, where there is only the waiting
+    try:
+        await ready
+    finally:
+        if reading:
+            loop.remove_reader(fd)
+        else:
+            loop.remove_writer(fd)
