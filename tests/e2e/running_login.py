@@ -38,6 +38,11 @@ class RunningLogin:
         for reader in self._readers:
             reader.start()
 
+    def memory_kb(self) -> int:
+        """What it has in memory now, in KiB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0])
+
     def next_page(self) -> str:
         """The address that it opens next."""
         return self._openings.next()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 from collections import Counter
@@ -246,12 +247,22 @@ def test_silent_connections_that_are_still_open_at_the_callback_end_with_the_leg
     assert (reasons(run, there.leg), run.named("tunnel_closed")[-1]["port"]) == ([], there.port)
 
 
-def test_two_hundred_connections_at_once_do_not_keep_the_callback_out(
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Enough open files for whoever knocks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_thousand_connections_at_once_do_not_keep_the_callback_out(
     make_box: MakeBox, sshd: Server, tmp_path: Path
 ) -> None:
     with waiting_login(make_box(sshd), "builder-id", tmp_path) as there:
         crowd = []
-        for number in range(200):
+        for number in range(1000):
             sock = socket.socket(socket.AF_INET6 if number % 2 else socket.AF_INET)
             sock.setblocking(False)
             sock.connect_ex((ADDRESSES[number % 2], there.port))
@@ -260,6 +271,26 @@ def test_two_hundred_connections_at_once_do_not_keep_the_callback_out(
         for sock in crowd:
             sock.close()
     assert set(reasons(run, there.leg)) <= {"idle"}
+
+
+def test_a_storm_of_wrong_states_is_counted_in_few_lines_and_little_memory(
+    make_box: MakeBox, sshd: Server, tmp_path: Path
+) -> None:
+    guesses = 3000
+    with waiting_login(make_box(sshd), "builder-id", tmp_path) as there:
+        there.login.wait_for("browser_opened", count=2)
+        before = there.login.memory_kb()
+        for batch in range(guesses // 50):
+            guess = [there.request(f"{there.right.path}?code=1&state=guess-{batch}-{i}") for i in range(50)]
+            assert set(asyncio.run(knock_with_all(there.port, guess))) == {403}
+        grown = there.login.memory_kb() - before
+        run = there.finish()
+    told = [event for event in run.named("request_refused") if event["leg"] == there.leg]
+    assert {event["reason"] for event in told} == {"state"}
+    assert sum(event["count"] for event in told) == guesses
+    assert len(told) < 120
+    assert len(run.stderr.splitlines()) < 30
+    assert grown < 10 * 1024, f"{grown} KiB more"
 
 
 def test_a_few_hundred_random_requests_do_not_reach_the_remote(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -494,6 +495,68 @@ async def test_more_silent_connections_than_there_is_room_for_do_not_keep_the_ca
         assert set(here.seen.strays) == {"idle"}
         for _, writer in silent:
             writer.transport.abort()
+
+
+CROWD = """
+import resource, socket, sys
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+port, count, forever = map(int, sys.argv[1:])
+crowd = []
+while forever or len(crowd) < count:
+    sock = socket.socket(socket.AF_INET6 if len(crowd) % 2 else socket.AF_INET)
+    sock.setblocking(False)
+    sock.connect_ex(("::1" if len(crowd) % 2 else "127.0.0.1", port))
+    crowd.append(sock)
+    if len(crowd) > count:
+        crowd.pop(0).close()
+    if len(crowd) == count // 2:
+        print("there", flush=True)
+print("all", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def crowd(port: int, count: int, *, forever: bool = False) -> Iterator[None]:
+    """Another process of this machine with so many silent connections, or so many and again and again new ones."""
+    command = [sys.executable, "-c", CROWD, str(port), str(count), str(int(forever))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """As many open files as macOS allows a process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+async def test_a_thousand_connections_at_once_neither_use_up_the_open_files_nor_keep_the_callback_out() -> None:
+    async with leg() as here:
+        with crowd(here.port, 1000):
+            await here.seen.until(here.seen.strays, 900)
+            assert len(os.listdir("/proc/self/fd")) < 200
+            assert (await here.ask(CALLBACK)).title == "Done"
+        assert set(here.seen.strays) == {"idle"}
+        assert here.remote.targets == [CALLBACK]
+
+
+async def test_a_flood_of_new_connections_does_not_push_a_browser_out_before_it_is_heard() -> None:
+    async with leg() as here:
+        with crowd(here.port, 400, forever=True):
+            for _ in range(40):
+                assert (await here.ask("/favicon.ico")).status == 404
+            assert (await here.ask(CALLBACK)).title == "Done"
+        assert here.remote.targets == [CALLBACK]
 
 
 async def test_strays_after_the_callback_are_not_reported_for_a_leg_that_is_over() -> None:

@@ -17,7 +17,7 @@ from kirotunnel.local.ports import PortHolder, describe, holders_of
 
 _FAMILIES: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
-_BACKLOG: Final = 1024
+BACKLOG: Final = 1024
 
 
 def bind_loopback(port: int) -> list[socket.socket]:
@@ -77,7 +77,7 @@ def _why_not(port: int) -> int | None:
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     sock = _bound(family, address, port)
     try:
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,13 +12,17 @@ from typing import Final
 
 from kirotunnel.events import RefusalReason
 from kirotunnel.local.http1 import MalformedRequestError, Request, ServerConnection
+from kirotunnel.local.loopback import BACKLOG
 
 HEAD_TIMEOUT_S: Final = 5.0
 """Seconds that a connection may stay without a whole request: browsers open some that they never use."""
 DRAIN_S: Final = 2.0
 """Seconds that answers under way have when the server is closed."""
 MAX_WAITING: Final = 128
-"""Connections without a request yet; with one more, the oldest is closed."""
+"""Connections without a request yet; with one more, the oldest is closed. Fewer where few files may be open."""
+_ACCEPTED_AT_ONCE: Final = 8
+"""Connections that are taken in one turn of the event loop. asyncio takes a hundred, and a flood would then push a
+browser out among the oldest before its request, three turns later, is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ class LoopbackServer:
         self._waiting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._room = _room()
 
     async def start(self) -> None:
         """Accept from now on."""
         for sock in self._sockets:
-            self._servers.append(await asyncio.start_server(self._connected, sock=sock))
+            self._servers.append(await asyncio.start_server(self._connected, sock=sock, backlog=_ACCEPTED_AT_ONCE))
+            # The same number would be the kernel's queue, in which a browser waits behind a flood instead of being told
+            # to come again in a second.
+            sock.listen(BACKLOG)
 
     def stop(self) -> None:
         """Free the port at once; requests under way go on."""
@@ -124,9 +133,19 @@ class LoopbackServer:
         return await self._handle(request)
 
     def _make_room(self) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= self._room:
             self._waiting.popitem(last=False)[0].cancel()
             self._stray("idle")
+
+
+def _room() -> int:
+    """How many silent connections there may be: a quarter of the files that this process may have open (macOS: 256)."""
+    if sys.platform == "win32":  # no such limit, and no such module
+        return MAX_WAITING
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_WAITING if soft == resource.RLIM_INFINITY else max(4 * _ACCEPTED_AT_ONCE, min(MAX_WAITING, soft // 4))
 
 
 def _shown(name: tuple[str, int]) -> str:
