@@ -133,7 +133,7 @@ class LoopbackServer:
         return await self._handle(request)
 
     def _make_room(self) -> None:
-        if len(self._waiting) >= self._room:
+        if len(self._waiting) >= min(MAX_WAITING, self._room):
             self._waiting.popitem(last=False)[0].cancel()
             self._stray("idle")
 
@@ -145,7 +145,7 @@ def _room() -> int:
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_WAITING if soft == resource.RLIM_INFINITY else max(4 * _ACCEPTED_AT_ONCE, min(MAX_WAITING, soft // 4))
+    return MAX_WAITING if soft == resource.RLIM_INFINITY else max(4 * _ACCEPTED_AT_ONCE, soft // 4)
 
 
 def _shown(name: tuple[str, int]) -> str:
