@@ -332,6 +332,30 @@ class ContainerWithoutShellError(TargetError):
     default_hint = "use an image with a shell, or name the container of the pod that has the CLI"
 
 
+class TargetListError(TargetError):
+    """A file that lists targets cannot be used."""
+
+    code = "KT220"
+    title = "List of targets cannot be used"
+    explanation = (
+        "The file given with --targets-file cannot be read, is empty, or holds something that is no text. It has one "
+        "target or pattern a line; a # begins a comment. Nothing is connected before the whole list was understood."
+    )
+    default_hint = "write one target a line into the file, or pipe them in with --targets-file -"
+
+
+class PatternUnmatchedError(TargetError):
+    """A pattern of targets matches no host of the SSH config."""
+
+    code = "KT221"
+    title = "Pattern without a match"
+    explanation = (
+        "A target with * or ? stands for the names that have a Host line of their own in the SSH config, files that it "
+        "includes among them; known_hosts does not count. None of them matches, and nothing was connected."
+    )
+    default_hint = "look at the Host lines of your SSH config, and quote the pattern so that the shell leaves it alone"
+
+
 # --- KT3xx: SSH ------------------------------------------------------------------------------------------------------
 
 
@@ -578,6 +602,18 @@ class SeveralLoginsWaitingError(RemoteLoginError):
     title = "Several logins are waiting"
     explanation = "Several processes of this user listen on callback ports of the target; the message lists them."
     default_hint = "name the port that the login shows with --port"
+
+
+class StillSignedInError(RemoteLoginError):
+    """The CLI was told to sign out, and names an account still."""
+
+    code = "KT413"
+    title = "Still signed in after the logout"
+    explanation = (
+        "The CLI's logout was run on the target, but its own whoami names an account afterwards: it keeps several, or "
+        "the logout failed there."
+    )
+    default_hint = "run the CLI's logout there by hand and read what it says"
 
 
 # --- KT5xx: a port of this machine -----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kirotunnel.events import Event
 from kirotunnel.local.browser import Browser, DefaultBrowser
@@ -12,6 +12,9 @@ from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.terminal import Terminal
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.prompts import Nobody, Prompts
+
+if TYPE_CHECKING:
+    from kirotunnel.ssh.company import Company
 
 
 class Conversation(Protocol):
@@ -64,6 +67,16 @@ class Silence:
         """Nothing."""
 
 
+class Turn(Protocol):
+    """One of several sign-ins that take turns at the person."""
+
+    longest_s: float
+    """Seconds that it may have to be waited for."""
+
+    async def wait(self) -> float:
+        """Wait for it; the seconds that took. Raises LoginTimedOutError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The world as a flow sees it."""
@@ -79,3 +92,7 @@ class Environment:
     """Logins that go on at once have the same, and so share the ports of this machine."""
     own_pages: bool = False
     """Each tab ends on a page of ours that says whose sign-in it was: for several targets at once."""
+    company: Company | None = None
+    """What connections that are made side by side share."""
+    turn: Turn | None = None
+    """Waited for before the CLI's login is started."""

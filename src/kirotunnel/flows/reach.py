@@ -59,7 +59,7 @@ async def _connected(
     via = tuple(hop.describe() for hop in endpoint.jumps) or (("ProxyCommand",) if endpoint.proxy_command else ())
     conversation.event(ev.Connecting(host=endpoint.host, port=endpoint.port, user=endpoint.user, via=via))
     async with contextlib.AsyncExitStack() as stack:
-        connecting = partial(connect, prompts=environment.prompts, tell=conversation.tell)
+        connecting = partial(connect, prompts=environment.prompts, tell=conversation.tell, company=environment.company)
         try:
             session = await stack.enter_async_context(connecting(endpoint))
         except AuthenticationFailedError:

@@ -118,6 +118,11 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
                 _Login(options, environment, session, profile) as run,
             ):
                 facts = await run.look_around()
+                if environment.turn is not None and (facts.account is None or options.force):
+                    timer.reschedule(None)  # nobody was asked yet, so the time does not run
+                    deadline += await environment.turn.wait()
+                    timer.reschedule(deadline)
+                    busy_here = asyncio.ensure_future(asyncio.to_thread(busy_on_loopback, profile.ports))
                 ports = await run.look_at_ports(await busy_here)
                 timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
                 return await run.run(facts, ports, deadline)
@@ -157,7 +162,9 @@ class _Login:
         )
         self._queue: asyncio.Queue[m.LoginEvent] = asyncio.Queue()
         self._shell = ControlShell(session, lambda url: self._queue.put_nowait(m.UrlOpened(url)))
-        self._holds = PortHolds(session, self._shell.listeners, lease_s=int(options.timeout_s) + LEASE_SPARE_S)
+        waiting_s = environment.turn.longest_s if environment.turn else 0
+        self._lease_s = int(options.timeout_s + waiting_s) + LEASE_SPARE_S
+        self._holds = PortHolds(session, self._shell.listeners, lease_s=self._lease_s)
         self._cli: RemoteCLI | None = None
         self._cli_ended = True
         self._leases: dict[int, Lease] = {}
@@ -187,7 +194,7 @@ class _Login:
             cli=self._options.cli,
             profile=self._profile,
             prepare="always" if self._options.force else "signed-out",
-            lease_s=int(self._options.timeout_s) + LEASE_SPARE_S,
+            lease_s=self._lease_s,
         )
 
     async def look_at_ports(self, here: Mapping[int, str]) -> PortFacts:

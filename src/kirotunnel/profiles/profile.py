@@ -38,6 +38,10 @@ class Profile:
     provider_options: tuple[str, ...]
     """The options that take issuer, client ID and scope of an identity provider; empty where the CLI has none."""
     logout: tuple[str, ...]
+    revokes: tuple[str, ...]
+    """The types of account whose sessions the logout ends at the service, too; the others' it only deletes."""
+    revokes_since: tuple[int, ...]
+    """The version from which it does."""
     whoami: tuple[str, ...]
     version: tuple[str, ...]
     unset: tuple[str, ...]

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from kirotunnel.errors import (
     SSHError,
 )
 from kirotunnel.redaction import Secret
+from kirotunnel.ssh.company import PAUSES_S, Company
 from kirotunnel.ssh.config import Endpoint
 from kirotunnel.ssh.hostkeys import KnownHosts, Standing, remember
 from kirotunnel.ssh.identities import Identities, Unlocker, identities
@@ -260,22 +262,26 @@ class _Client(asyncssh.SSHClient):
 
 
 @contextlib.asynccontextmanager
-async def connect(endpoint: Endpoint, prompts: Prompts, tell: Callable[[str], None]) -> AsyncIterator[SSHSession]:
+async def connect(
+    endpoint: Endpoint, prompts: Prompts, tell: Callable[[str], None], company: Company | None = None
+) -> AsyncIterator[SSHSession]:
     """Connect through the endpoint's jumps, and close all of it in the end.
 
-    `tell` gets a sentence for the person where a host's key was added, or a key of theirs was not used. Raises SSHError
-    and its kin (KT3xx) and HostNotFoundError (KT202); the message says which host on the way it is about.
+    `tell` gets a sentence for the person where a host's key was added, or a key of theirs was not used; `company` is
+    what other connections that are made at the same time share with this one. Raises SSHError and its kin (KT3xx) and
+    HostNotFoundError (KT202); the message says which host on the way it is about.
     """
-    unlocker = Unlocker()
+    unlocker = Unlocker(company.keys if company else None)
     async with contextlib.AsyncExitStack() as stack:
         tunnel: asyncssh.SSHClientConnection | None = None
         via = None
         for hop in endpoint.jumps:
             step = _Step(hop, f"the jump host {hop.describe()}", via)
-            tunnel = (await _connect_one(step, tunnel, prompts, unlocker, tell)).connection
+            tunnel = (await _connect_one(step, tunnel, prompts, unlocker, tell, company)).connection
             stack.push_async_callback(_close, tunnel)
             via = step.where
-        session = await _connect_one(_Step(endpoint, endpoint.describe(), via), tunnel, prompts, unlocker, tell)
+        step = _Step(endpoint, endpoint.describe(), via)
+        session = await _connect_one(step, tunnel, prompts, unlocker, tell, company)
         stack.push_async_callback(_close, session.connection)
         yield session
 
@@ -295,6 +301,7 @@ async def _connect_one(
     prompts: Prompts,
     unlocker: Unlocker,
     tell: Callable[[str], None],
+    company: Company | None,
 ) -> SSHSession:
     endpoint = step.endpoint
     seconds = endpoint.connect_timeout_s or CONNECT_TIMEOUT_S
@@ -330,7 +337,20 @@ async def _connect_one(
                         patient.timer = None
             return SSHSession(connection, endpoint, client.lost)
 
-        return await _with_host_key(step, known, found.pairs, patient, tell, attempt)
+        async def paced(options: dict[str, Any], accepted: asyncssh.SSHKey | None = None) -> SSHSession:
+            if company is None:
+                return await attempt(options, accepted)
+            for pause in (*PAUSES_S, None):
+                try:
+                    async with company.door(f"{step.via} {endpoint.host} {endpoint.port}"):
+                        return await attempt(options, accepted)
+                except SSHError as exc:
+                    if pause is None or not _turned_away(exc):
+                        raise
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - it spreads, and keeps no secret
+            raise AssertionError("unreachable")
+
+        return await _with_host_key(step, known, found.pairs, patient, tell, paced, company)
 
 
 async def _with_host_key(
@@ -340,6 +360,7 @@ async def _with_host_key(
     prompts: Prompts,
     tell: Callable[[str], None],
     attempt: Callable[[dict[str, Any], asyncssh.SSHKey | None], Awaitable[SSHSession]],
+    company: Company | None,
 ) -> SSHSession:
     """Connect; where the host's key is not known, judge it, and connect once more if it may be trusted."""
     endpoint = step.endpoint
@@ -358,17 +379,43 @@ async def _with_host_key(
     if refused.key is None:
         kind = HostKeyChangedError if "revoked" in refused.reason else HostKeyUnknownError
         raise kind(f"{step.where} shows a host key that is not accepted: {refused.reason}") from refused
-    accepted = await _judge_host_key(step, known, refused.key, prompts)
-    file = await asyncio.to_thread(remember, endpoint, accepted)
-    tell(f"added the {_key_type(accepted)} key of {endpoint.key_name} {f'to {file}' if file else 'for this time only'}")
+    async with company.judging(known.name) if company else contextlib.nullcontext():
+        await _trust(step, known, refused.key, prompts, tell, company)
     try:
-        return await attempt(options, accepted)
+        return await attempt(options, refused.key)
     except _HostKeyRefused as again:
         raise HostKeyChangedError(f"{step.where} shows another host key than a moment ago") from again
 
 
-async def _judge_host_key(step: _Step, known: KnownHosts, key: asyncssh.SSHKey, prompts: Prompts) -> asyncssh.SSHKey:
-    """The key, once it may be trusted. Raises HostKeyChangedError or HostKeyUnknownError."""
+async def _trust(
+    step: _Step,
+    known: KnownHosts,
+    key: asyncssh.SSHKey,
+    prompts: Prompts,
+    tell: Callable[[str], None],
+    company: Company | None,
+) -> None:
+    """Judge a host's key and write it down. Raises HostKeyChangedError or HostKeyUnknownError."""
+    endpoint = step.endpoint
+    answer = company.answer(known.name, key) if company else None
+    if answer:
+        return  # to another connection of this run, a moment ago
+    try:
+        if answer is not None:
+            raise _unknown(known, key)
+        await _judge_host_key(step, known, key, prompts)
+    except HostKeyUnknownError:
+        if company is not None:
+            company.answered(known.name, key, trusted=False)
+        raise
+    if company is not None:
+        company.answered(known.name, key, trusted=True)
+    file = await asyncio.to_thread(remember, endpoint, key)
+    tell(f"added the {_key_type(key)} key of {endpoint.key_name} {f'to {file}' if file else 'for this time only'}")
+
+
+async def _judge_host_key(step: _Step, known: KnownHosts, key: asyncssh.SSHKey, prompts: Prompts) -> None:
+    """Return if the key may be trusted. Raises HostKeyChangedError or HostKeyUnknownError."""
     endpoint = step.endpoint
     shown = f"{_key_type(key)} {key.get_fingerprint()}"
     standing = known.standing(key)
@@ -379,14 +426,17 @@ async def _judge_host_key(step: _Step, known: KnownHosts, key: asyncssh.SSHKey, 
         hint = f"ask who runs the machine; if the change is right, remove the old key with `ssh-keygen -R '{name}'`"
         raise HostKeyChangedError(f"the host key of {name} has changed: it shows {shown} now", hint)
     if endpoint.strict_host_key_checking in {"accept-new", "no"}:
-        return key
-    unknown = HostKeyUnknownError(f"the host key of {name} is not known: it shows {shown}")
+        return
     if endpoint.strict_host_key_checking == "yes":
-        raise unknown
+        raise _unknown(known, key)
     question = f"The host key of {name} is not known. It shows {shown}\nConnect and remember this key?"
     if not await prompts.confirm(question):
-        raise unknown
-    return key
+        raise _unknown(known, key)
+
+
+def _unknown(known: KnownHosts, key: asyncssh.SSHKey) -> HostKeyUnknownError:
+    shown = f"{_key_type(key)} {key.get_fingerprint()}"
+    return HostKeyUnknownError(f"the host key of {known.name} is not known: it shows {shown}")
 
 
 def _key_type(key: asyncssh.SSHKey) -> str:
@@ -514,6 +564,13 @@ def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Pa
         raise SSHError(f"cannot connect to {where}: {one_line(str(exc))}") from exc
     except OSError as exc:
         raise SSHError(f"cannot connect to {where}: {_os_words(exc)}") from exc
+
+
+def _turned_away(error: SSHError) -> bool:
+    """Whether the server closed the connection early, as one does that has too many which are not authenticated yet."""
+    return isinstance(error.__cause__, (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)) and not (
+        isinstance(error, ConnectTimedOutError)
+    )
 
 
 def _its_host(step: _Step) -> str:

@@ -28,8 +28,9 @@ from kirotunnel.wire.terminal import one_line
 
 WHOAMI_S: Final = 60
 """Seconds for the CLI's whoami: it may refresh a token first, and took 16 s doing so (Kiro#4398)."""
-ANSWER_S: Final = WHOAMI_S + 30
-"""Seconds for any answer of the control shell; beyond that something else is running there than our script."""
+ANSWER_S: Final = 2 * WHOAMI_S + 30
+"""Seconds for any answer of the control shell, a logout and the whoami after it included; beyond that something else is
+running there than our script."""
 FINISH_S: Final = 5.0
 """Seconds for the target to end the CLI and remove the directory; it takes at most three."""
 _SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
@@ -123,6 +124,7 @@ class ControlShell:
         )
         unset = f"unset {' '.join(profile.unset)}; "
         header += function("run_whoami", f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )')
+        header += function("run_logout", f'( {unset}exec "$cli" {shlex.join(profile.logout)} )')
         header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
         return await self._open(f"{header}{read_script('control.sh')}\n{first}\n")
 
@@ -139,6 +141,11 @@ class ControlShell:
     async def whoami(self) -> Account | None:
         """Who the CLI says is signed in; None for nobody."""
         return read_account(await self._request("whoami_cli\n"))
+
+    async def logout(self) -> tuple[str, Account | None]:
+        """Run the CLI's logout: what it said, and who it says is signed in afterwards."""
+        records = await self._request("logout_cli\nwhoami_cli\n")
+        return "\n".join(record.value for record in records if record.key == "logout"), read_account(records)
 
     async def set_runner(self, text: str) -> None:
         """Replace the runner's script."""

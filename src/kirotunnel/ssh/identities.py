@@ -11,6 +11,7 @@ import contextlib
 import copy
 import os
 import stat
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,22 +29,19 @@ PASSPHRASE_TRIES: Final = 3
 Unlock = Callable[[Path], Awaitable[asyncssh.SSHKey | None]]
 
 
-class Unlocker:
-    """Asks for passphrases, once for each key: what was unlocked for a jump host serves the target as well."""
+class UnlockedKeys:
+    """Asks for passphrases, once for each key: what was unlocked for one host serves the others as well."""
 
     def __init__(self) -> None:
         self._keys: dict[Path, asyncssh.SSHKey | None] = {}
-        self.in_vain: list[Path] = []
-        """Keys that a server wanted, and that stayed locked."""
+        self._turns: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def unlock(self, path: Path, host: str, prompts: Prompts) -> asyncssh.SSHKey | None:
+    async def get(self, path: Path, host: str, prompts: Prompts) -> asyncssh.SSHKey | None:
         """The private key; None where nobody knows the passphrase."""
-        if path not in self._keys:
-            self._keys[path] = await self._ask(path, host, prompts)
-        key = self._keys[path]
-        if key is None:
-            self.in_vain.append(path)
-        return key
+        async with self._turns[path]:  # two hosts may want it at the same time
+            if path not in self._keys:
+                self._keys[path] = await self._ask(path, host, prompts)
+            return self._keys[path]
 
     async def _ask(self, path: Path, host: str, prompts: Prompts) -> asyncssh.SSHKey | None:
         for _ in range(PASSPHRASE_TRIES):
@@ -53,6 +51,22 @@ class Unlocker:
             with contextlib.suppress(asyncssh.KeyEncryptionError, asyncssh.KeyImportError, OSError, ValueError):
                 return await asyncio.to_thread(asyncssh.read_private_key, path, passphrase.reveal())
         return None
+
+
+class Unlocker:
+    """Unlocks keys for one connection, its jump hosts included."""
+
+    def __init__(self, keys: UnlockedKeys | None = None) -> None:
+        self._keys = keys or UnlockedKeys()
+        self.in_vain: list[Path] = []
+        """Keys that a server wanted, and that stayed locked."""
+
+    async def unlock(self, path: Path, host: str, prompts: Prompts) -> asyncssh.SSHKey | None:
+        """The private key; None where nobody knows the passphrase."""
+        key = await self._keys.get(path, host, prompts)
+        if key is None:
+            self.in_vain.append(path)
+        return key
 
 
 class LockedKeyPair(asyncssh.SSHKeyPair):

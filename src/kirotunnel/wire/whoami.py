@@ -1,4 +1,4 @@
-"""Turn the answer of `kiro-cli whoami -f json`, or of `kirotunnel whoami --json`, into an account."""
+"""Read what `kiro-cli whoami -f json` or `kirotunnel whoami --json` says into an account; and what a logout says."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ def parse_whoami(output: str) -> Account | None:
         start_url=_text(answer, "startUrl"),
         region=_text(answer, "region"),
     )
+
+
+def parse_revoked(output: str) -> bool | None:
+    """Whether a logout ended the session at the service, by kirotunnel's own event; None where the output has none."""
+    ended = next((value for value in _values(output) if value.get("event") == "signed_out"), {})
+    revoked = ended.get("revoked")
+    return revoked if isinstance(revoked, bool) else None
 
 
 def _values(output: str) -> Iterator[dict[str, object]]:

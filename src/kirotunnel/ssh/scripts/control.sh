@@ -2,7 +2,8 @@
 # at its end, or when the connection is gone, the shell ends, and with it everything that it started.
 #
 # Set before it: N (nonce that frames our answers), CLI (name or path), OPENER (the opener's text), RUN (the runner's text),
-# LEASE_S, WHOAMI_S, PREPARE (always | signed-out | never), and the functions run_whoami and run_version (both use $cli).
+# LEASE_S, WHOAMI_S, PREPARE (always | signed-out | never), and the functions run_whoami, run_logout and run_version (all use
+# $cli).
 
 LC_ALL=C
 export LC_ALL
@@ -106,6 +107,11 @@ whoami_cli() {
 	printf '\n%s\n' "$answer" | head -n 200 | sed "s/^/$N whoami /"
 	say whoami-exit "$code"
 	return "$code"
+}
+
+logout_cli() {
+	answer=$(within "$WHOAMI_S" run_logout </dev/null 2>&1)
+	printf '\n%s\n' "$answer" | head -n 200 | sed "s/^/$N logout /"
 }
 
 look_around() {
