@@ -15,6 +15,7 @@ from kirotunnel.cli.options import (
     inside_of,
     output_options,
     ssh_options,
+    ssh_options_of,
     target_name,
 )
 
@@ -51,7 +52,6 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     name = target_name(ctx, target)
     if name is None:
         raise click.UsageError("Missing argument 'TARGET'.", ctx)
-    from kirotunnel.cli.login import ssh_options_of
     from kirotunnel.cli.running import make_conversation, run_flow
     from kirotunnel.flows.attach import AttachOptions, attach
     from kirotunnel.flows.environment import Environment

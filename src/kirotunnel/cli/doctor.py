@@ -10,7 +10,14 @@ import click
 from kirotunnel import events as ev
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.main import colored
-from kirotunnel.cli.options import container_options, fill_from_settings, inside_of, output_options, ssh_options
+from kirotunnel.cli.options import (
+    container_options,
+    fill_from_settings,
+    inside_of,
+    output_options,
+    ssh_options,
+    ssh_options_of,
+)
 
 if TYPE_CHECKING:
     from kirotunnel.diagnose.checks import Check
@@ -36,7 +43,6 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     chosen = ctx.params
     if target is None and (chosen["container"] or chosen["pod"]):
         target = "localhost"
-    from kirotunnel.cli.login import ssh_options_of
     from kirotunnel.cli.running import make_conversation, run_flow
     from kirotunnel.diagnose.doctor import examine
     from kirotunnel.local.terminal import Terminal

@@ -7,31 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import (
     browser_options,
+    cli_option,
     container_options,
     ec2_options,
     ec2_options_of,
-    fill_from_settings,
-    inside_of,
     output_options,
     ssh_options,
-    target_name,
+    ssh_options_of,
+    targets_options,
 )
+from kirotunnel.cli.several import Done, Errand, names_targets, run_on_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation, Environment
     from kirotunnel.flows.login_plan import Provider
     from kirotunnel.flows.remote_login import LoginOptions
-    from kirotunnel.ssh.config import SSHOptions
     from kirotunnel.wire.containers import Inside
 
 METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 
 
 @click.command("login")
-@click.argument("target", required=False, shell_complete=complete_target)
+@targets_options
+@click.option(
+    "--tabs",
+    type=click.IntRange(1, 256),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="With several targets, sign-in pages that wait for you at once.",
+)
+@click.option("--retry-failed", is_flag=True, help="Only the targets that failed in the last run of several.")
 @click.option("--method", type=click.Choice(METHODS), help="How to sign in [default: chosen in the browser].")
 @click.option("--start-url", metavar="URL", help="Start URL of IAM Identity Center, for idc.")
 @click.option("--region", metavar="REGION", help="Region of IAM Identity Center, for idc.")
@@ -47,7 +55,7 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 )
 @click.option("--expect", metavar="TEXT", help="E-mail, account type or start URL that must be signed in afterwards.")
 @click.option("--force", is_flag=True, help="Sign in although somebody is: signs the remote CLI out first.")
-@click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
+@cli_option
 @browser_options
 @click.option(
     "--trust-url-host",
@@ -62,7 +70,7 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="For the whole sign-in.",
+    help="For the whole sign-in, per target.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
 @ssh_options
@@ -70,53 +78,26 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 @container_options
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
-    """Sign the CLI on TARGET in, with the browser of this machine; without TARGET, sign in on this machine.
+def command(ctx: click.Context, /, **_: Any) -> int:
+    """Sign the CLI on each TARGET in, with the browser of this machine; without TARGET, sign in on this machine.
 
     TARGET is what you would give to ssh: an alias of your SSH config, a host name, or [user@]host[:port]; or the ID of
-    an EC2 instance, i-…. With --container or --pod it is where that is: localhost for this machine, without SSH.
+    an EC2 instance, i-…. A pattern such as 'prod-*' stands for the aliases that match it. With --container or --pod it
+    is where that is: localhost for this machine, without SSH.
     """
-    target = target_name(ctx, target)
-    if target is None:
+    if not names_targets(ctx.params):
         from kirotunnel.cli.native_login import run_native_login
 
         return run_native_login(ctx)
-    chosen = ctx.params
-    from kirotunnel.cli.running import make_conversation, run_flow
-
-    conversation = make_conversation(
-        target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
-    )
-
-    async def flow() -> int:
-        fill_from_settings(ctx, target)
-        options = login_options(chosen | {"target": target, "inside": inside_of(ctx)})
-        environment = make_environment(chosen, conversation)
-        if chosen["dry_run"]:
-            click.echo(await _plan(options), err=chosen["as_json"])
-            return 0
-        from kirotunnel.flows.remote_login import login
-
-        result = await login(options, environment)
-        already = "already " if result.already else ""
-        conversation.tell(f"{already}signed in as {result.account.describe()} on {options.place}")
-        return 0
-
-    return run_flow(target, conversation, flow, verbose=chosen["verbose"])
+    return run_on_targets(ctx, _SIGN_IN)
 
 
-def ssh_options_of(chosen: dict[str, Any]) -> SSHOptions:
-    """The SSH options among a command's parameters."""
-    from kirotunnel.ssh.config import SSHOptions
+async def _sign_in(options: LoginOptions, environment: Environment) -> Done:
+    from kirotunnel.flows.remote_login import login
 
-    return SSHOptions(
-        port=chosen["ssh_port"],
-        user=chosen["ssh_user"],
-        identity_files=tuple(chosen["identity_files"]),
-        jump=chosen["jump"],
-        config_file=chosen["ssh_config"],
-        options=tuple(chosen["ssh_options"]),
-    )
+    result = await login(options, environment)
+    already = "already " if result.already else ""
+    return Done(ok=True, words=f"{already}signed in as {result.account.describe()}", where=options.place)
 
 
 def login_options(chosen: dict[str, Any]) -> LoginOptions:
@@ -220,3 +201,17 @@ def _plan_inside(options: LoginOptions, inside: Inside, ssh: list[str]) -> list[
         f"carry     what comes to the port that it chooses, one of {ports}, over a command",
         f"by hand   {by_hand(inside, profile.ports[0], ssh)}",
     ]
+
+
+_SIGN_IN = Errand(
+    prepare=login_options,
+    environment=make_environment,
+    perform=_sign_in,
+    plan=_plan,
+    takes_turns=True,
+    remembers=True,
+    sum=lambda well, of: (
+        f"{well} of {of} are signed in"
+        + ("" if well == of else "; the others are tried again with `kirotunnel login --retry-failed`")
+    ),
+)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from kirotunnel.cli.options import fill_from_settings
+from kirotunnel.cli.several import refuse_options_of_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation
     from kirotunnel.flows.sign_in_environment import SignInEnvironment
     from kirotunnel.flows.sign_in_route import SignInOptions
-
-_NEED_TARGET: Final = ("ssh_port", "ssh_user", "identity_files", "jump", "ssh_config", "ssh_options", "cli")
 
 
 def run_native_login(ctx: click.Context) -> int:
@@ -27,7 +25,7 @@ def run_native_login(ctx: click.Context) -> int:
     conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
 
     async def flow() -> int:
-        _refuse_options_of_a_target(ctx)
+        refuse_options_of_targets(ctx)
         fill_from_settings(ctx, None)
         options, environment = sign_in_options(chosen), sign_in_environment(chosen, conversation)
         if chosen["dry_run"]:
@@ -41,13 +39,6 @@ def run_native_login(ctx: click.Context) -> int:
         return 0
 
     return run_flow(None, conversation, flow, verbose=chosen["verbose"])
-
-
-def _refuse_options_of_a_target(ctx: click.Context) -> None:
-    for name in _NEED_TARGET:
-        if name in ctx.params and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = next(param.opts[-1] for param in ctx.command.params if param.name == name)
-            raise click.UsageError(f"{option} is about a TARGET, and none was given", ctx)
 
 
 def sign_in_options(chosen: dict[str, Any]) -> SignInOptions:

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
+from kirotunnel.cli.completion import complete_target
 from kirotunnel.errors import SettingsError
-from kirotunnel.settings import Settings, read_settings
+from kirotunnel.settings import Setting, read_settings
 
 if TYPE_CHECKING:
+    from kirotunnel.ssh.config import SSHOptions
     from kirotunnel.targets.ec2 import EC2Options
     from kirotunnel.wire.containers import Inside
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# A file that said them would make a command without TARGET, which is about this machine, one about others.
+_OF_THE_MOMENT: Final = frozenset({"targets-file", "retry-failed"})
 # Two ways to say the same thing: what the command line says of one settles both.
 _RIVALS: Final = {"browser": "no_browser", "no_browser": "browser", "container": "pod", "pod": "container"}
 
@@ -79,6 +83,49 @@ def target_name(ctx: click.Context, target: str | None) -> str | None:
     if tags:
         return f"ec2:{','.join(tags)}"
     return "localhost" if target is None and (ctx.params["container"] or ctx.params["pod"]) else target
+
+
+def targets_options(function: F) -> F:
+    """TARGET..., --targets-file, --max-parallel."""
+    for option in reversed(
+        [
+            click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=complete_target),
+            click.option(
+                "--targets-file", metavar="FILE", help="More targets, one a line, # for comments; - for stdin."
+            ),
+            click.option(
+                "--max-parallel",
+                type=click.IntRange(1, 256),
+                default=32,
+                show_default=True,
+                metavar="N",
+                help="Targets at once.",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def cli_option(function: F) -> F:
+    """--cli."""
+    return click.option(
+        "--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path."
+    )(function)
+
+
+def ssh_options_of(chosen: dict[str, Any]) -> SSHOptions:
+    """The SSH options among a command's parameters."""
+    from kirotunnel.ssh.config import SSHOptions
+
+    return SSHOptions(
+        port=chosen["ssh_port"],
+        user=chosen["ssh_user"],
+        identity_files=tuple(chosen["identity_files"]),
+        jump=chosen["jump"],
+        config_file=chosen["ssh_config"],
+        options=tuple(chosen["ssh_options"]),
+    )
 
 
 def ec2_options_of(chosen: dict[str, Any]) -> EC2Options:
@@ -173,7 +220,7 @@ def option_names() -> set[str]:
         for parameter in command.params if command else []:
             if isinstance(parameter, click.Option):
                 names.add(long_name(parameter))
-    return names - {"", "help", "version", "json", "verbose", "quiet", "dry-run", "force", "auto"}
+    return names - {"", "help", "version", "json", "verbose", "quiet", "dry-run", "force", "auto", *_OF_THE_MOMENT}
 
 
 def long_name(option: click.Option) -> str:
@@ -183,8 +230,17 @@ def long_name(option: click.Option) -> str:
 
 def fill_from_settings(ctx: click.Context, target: str | None) -> None:
     """Put the values of environment and file where the command line has none. Raises SettingsError."""
+    ctx.params |= settled(ctx, target)
+
+
+def settled(ctx: click.Context, target: str | None) -> dict[str, Any]:
+    """The command's parameters for that target: environment and file speak where the command line does not.
+
+    Raises SettingsError.
+    """
     names = option_names()
     settings = read_settings(config_file(), os.environ, names)
+    chosen = dict(ctx.params)
     for parameter in ctx.command.params:
         if not isinstance(parameter, click.Option) or parameter.name is None:
             continue
@@ -192,20 +248,19 @@ def fill_from_settings(ctx: click.Context, target: str | None) -> None:
         rival = _RIVALS.get(parameter.name)
         if rival and ctx.get_parameter_source(rival) is ParameterSource.COMMANDLINE:
             continue
-        if is_default and long_name(parameter) in names:
-            _fill_one(ctx, parameter, parameter.name, settings, target)
+        setting = settings.find(long_name(parameter), target) if is_default and long_name(parameter) in names else None
+        if setting is not None:
+            chosen[parameter.name] = _value(ctx, parameter, setting)
+    return chosen
 
 
-def _fill_one(ctx: click.Context, option: click.Option, name: str, settings: Settings, target: str | None) -> None:
-    setting = settings.find(long_name(option), target)
-    if setting is None:
-        return
+def _value(ctx: click.Context, option: click.Option, setting: Setting) -> Any:
     value = setting.value
     if option.multiple and isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     elif not option.multiple and isinstance(value, (list, dict)):
         raise SettingsError(f"{setting.origin}: {long_name(option)} takes one value")
     try:
-        ctx.params[name] = option.type_cast_value(ctx, value)
+        return option.type_cast_value(ctx, value)
     except click.BadParameter as exc:
         raise SettingsError(f"{setting.origin}: {long_name(option)}: {exc.message}") from exc

@@ -6,13 +6,16 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kirotunnel import events as ev
 from kirotunnel.cli.main import colored
 from kirotunnel.wire.terminal import one_line
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.environment import Conversation
 
 HERE: Final = "this machine"
 
@@ -72,10 +75,11 @@ class Screen:
 class JsonLines:
     """The program's side: one object a line on stdout; the person's side goes on beside it."""
 
-    def __init__(self, screen: Screen, target: str | None) -> None:
+    def __init__(self, screen: Conversation, target: str | None, began: float | None = None) -> None:
+        """`began` is when the command did, by the monotonic clock, where that was earlier."""
         self._screen = screen
         self._target = target
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
 
     def event(self, event: ev.Event) -> None:
         """Write the event's line, flushed at once."""

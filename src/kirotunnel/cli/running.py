@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -28,10 +29,25 @@ def make_conversation(target: str | None, *, as_json: bool, verbose: int, quiet:
     return JsonLines(screen, target) if as_json else screen
 
 
+@dataclass
+class Ending:
+    """Whom a run's end is about, and who is told. A flow that learns on its way what its targets are changes it."""
+
+    target: str | None
+    conversation: Conversation
+    outcomes: tuple[ev.TargetResult, ...] = ()
+    """How it ended for each of several targets."""
+
+
 def run_flow(
     target: str | None, conversation: Conversation, flow: Callable[[], Awaitable[int]], *, verbose: int = 0
 ) -> int:
     """Run a flow for one target to its exit code, and report its failure and the result."""
+    return run_to_end(Ending(target, conversation), flow, verbose=verbose)
+
+
+def run_to_end(ending: Ending, flow: Callable[[], Awaitable[int]], *, verbose: int = 0) -> int:
+    """Run a flow to its exit code, and report its failure and the result as `ending` says by then."""
     set_up_logging(verbose)
     failed: KirotunnelError | None = None
     try:
@@ -44,16 +60,19 @@ def run_flow(
     except Exception as exc:  # the border to what nobody foresaw
         failed = bug(exc)
         code = failed.exit_code
-    if isinstance(failed, InternalError):
-        logging.getLogger("kirotunnel").debug("unforeseen", exc_info=failed.__cause__)
     if failed is not None:
-        conversation.event(
-            ev.Failed(code=failed.code, exit_code=failed.exit_code, message=failed.message, hint=failed.hint)
-        )
+        ending.conversation.event(failure(failed))
         show_error(failed)
-    outcome = ev.TargetResult(target=target, ok=code == 0, code=failed.code if failed else None)
-    conversation.event(ev.Result(ok=code == 0, targets=(outcome,)))
+    outcome = ev.TargetResult(target=ending.target, ok=code == 0, code=failed.code if failed else None)
+    ending.conversation.event(ev.Result(ok=code == 0, targets=ending.outcomes or (outcome,)))
     return code
+
+
+def failure(error: KirotunnelError) -> ev.Failed:
+    """The event of an error; what nobody foresaw goes to the log as well."""
+    if isinstance(error, InternalError):
+        logging.getLogger("kirotunnel").debug("unforeseen", exc_info=error.__cause__)
+    return ev.Failed(code=error.code, exit_code=error.exit_code, message=error.message, hint=error.hint)
 
 
 async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:

@@ -1,4 +1,4 @@
-"""What `whoami`, `token` and `logout` share: which of several accounts is meant, and the world that they act in."""
+"""What `whoami`, `token` and `logout` share: which of several accounts is meant, here or there, and their world."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+from kirotunnel.cli.options import ec2_options_of, ssh_options_of
 
 if TYPE_CHECKING:
-    from kirotunnel.flows.environment import Conversation
+    from kirotunnel.flows.environment import Conversation, Environment
+    from kirotunnel.flows.remote_account import RemoteOptions
     from kirotunnel.flows.session import Choice, Sessions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,3 +47,28 @@ def make_sessions(conversation: Conversation) -> Sessions:
     from kirotunnel.flows.sign_in_environment import SignInEnvironment
 
     return Sessions(SignInEnvironment.real(conversation=conversation))
+
+
+def refuse_choice(ctx: click.Context) -> None:
+    """With a TARGET its CLI knows one account. Raises click.UsageError for an option that names another."""
+    for name in ("method", "start_url", "issuer"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is about this machine's accounts, not a TARGET's", ctx)
+
+
+def remote_options(chosen: dict[str, Any]) -> RemoteOptions:
+    """The flow's options from the command's parameters."""
+    from kirotunnel.flows.remote_account import RemoteOptions
+
+    return RemoteOptions(
+        target=chosen["target"], ssh=ssh_options_of(chosen), ec2=ec2_options_of(chosen), cli=chosen["cli"]
+    )
+
+
+def remote_environment(chosen: dict[str, Any], conversation: Conversation) -> Environment:
+    """The real world, where no browser is needed."""
+    from kirotunnel.flows.environment import Environment
+    from kirotunnel.local.terminal import Terminal
+    from kirotunnel.ssh.prompts import Nobody
+
+    return Environment(conversation=conversation, prompts=Terminal.detect() or Nobody())

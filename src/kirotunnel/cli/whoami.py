@@ -1,31 +1,51 @@
-"""`kirotunnel whoami`: who is signed in on this machine."""
+"""`kirotunnel whoami`: who is signed in, on this machine or with the CLI on targets."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kirotunnel.cli.options import output_options
-from kirotunnel.cli.sessions import choice_of, choice_options, make_sessions
+from kirotunnel.cli.options import cli_option, ec2_options, output_options, ssh_options, targets_options
+from kirotunnel.cli.sessions import (
+    choice_of,
+    choice_options,
+    make_sessions,
+    refuse_choice,
+    remote_environment,
+    remote_options,
+)
+from kirotunnel.cli.several import Done, Errand, names_targets, refuse_options_of_targets, run_on_targets
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.environment import Environment
+    from kirotunnel.flows.remote_account import RemoteOptions
 
 
 @click.command("whoami")
+@targets_options
+@cli_option
 @choice_options
+@ssh_options
+@ec2_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
-    """Say who is signed in on this machine; exit code 1 when nobody is.
+    """Say who is signed in on this machine, or with the CLI on each TARGET; exit code 1 when nobody is.
 
     A session that has run out is renewed first: one that cannot be renewed is nobody's.
     """
     chosen = ctx.params
+    if names_targets(chosen):
+        refuse_choice(ctx)
+        return run_on_targets(ctx, _ASK)
     from kirotunnel import events as ev
     from kirotunnel.cli.running import make_conversation, run_flow
 
     conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
 
     async def flow() -> int:
+        refuse_options_of_targets(ctx)
         account = await make_sessions(conversation).whoami(choice_of(chosen))
         if account is None:
             return 1
@@ -35,3 +55,20 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         return 0
 
     return run_flow(None, conversation, flow, verbose=chosen["verbose"])
+
+
+async def _ask(options: RemoteOptions, environment: Environment) -> Done:
+    from kirotunnel.flows.remote_account import remote_whoami
+
+    account = await remote_whoami(options, environment)
+    if account is None:
+        return Done(ok=False, words="nobody is signed in")
+    return Done(ok=True, words=f"signed in as {account.describe()}", answer=account.describe())
+
+
+_ASK = Errand(
+    prepare=remote_options,
+    environment=remote_environment,
+    perform=_ask,
+    sum=lambda well, of: f"{well} of {of} are signed in",
+)

@@ -122,7 +122,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
                     timer.reschedule(None)  # nobody was asked yet, so the time does not run
                     deadline += await environment.turn.wait()
                     timer.reschedule(deadline)
-                    busy_here = asyncio.ensure_future(asyncio.to_thread(busy_on_loopback, profile.ports))
+                    busy_here = asyncio.ensure_future(environment.ports.busy(profile.ports))
                 ports = await run.look_at_ports(await busy_here)
                 timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
                 return await run.run(facts, ports, deadline)

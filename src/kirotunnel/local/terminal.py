@@ -38,6 +38,15 @@ class InputLines:
         self._buffer = bytearray(rest)
         return Secret(line.decode("utf-8", "replace").rstrip("\r")) if line or not self._ended else None
 
+    async def everything(self, limit: int) -> bytes:
+        """All that comes until the end, or `limit` bytes of it."""
+        while len(self._buffer) < limit and not self._ended:
+            await self._readable()
+            data = os.read(self._fd, 65536)
+            self._buffer += data
+            self._ended = not data
+        return bytes(self._buffer[:limit])
+
     async def _readable(self) -> None:
         # In the event loop and not in a thread: one that waits for input could not be ended.
         loop = asyncio.get_running_loop()

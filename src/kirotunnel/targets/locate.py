@@ -60,6 +60,15 @@ def is_this_machine(target: str, ssh: SSHOptions, ec2: EC2Options | None = None)
     return target == THIS_MACHINE and ssh == SSHOptions(config_file=ssh.config_file) and not (ec2 and ec2.tags)
 
 
+async def instances_with_tags(ec2: EC2Options) -> tuple[str, ...]:
+    """The IDs of the running instances that have all of these tags. Raises TargetError (KT2xx)."""
+    account = await asyncio.to_thread(Account, ec2)
+    found = await asyncio.gather(
+        *(asyncio.to_thread(account.find, None, ec2.tags, region) for region in account.regions)
+    )
+    return tuple(one.id for group in found for one in group if one.state == "running")
+
+
 def _plainly(endpoint: Endpoint, ssh: SSHOptions) -> Located:
     return Located(endpoint=endpoint, destination=endpoint.name, arguments=tuple(ssh.arguments()))
 

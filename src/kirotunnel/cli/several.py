@@ -1,0 +1,329 @@
+"""A command on the targets that it is given: which those are, then the one, or all of them side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from kirotunnel import events as ev
+from kirotunnel.cli.board import Board, words_of
+from kirotunnel.cli.options import ec2_options_of, fill_from_settings, settled
+from kirotunnel.cli.running import Ending, failure, make_conversation, run_to_end
+from kirotunnel.errors import KirotunnelError, TargetListError
+
+if TYPE_CHECKING:
+    from kirotunnel.flows.environment import Conversation, Environment
+    from kirotunnel.flows.fleet import Outcome
+    from kirotunnel.local.failed_targets import FailedTargets
+    from kirotunnel.targets.selection import Word
+
+T = TypeVar("T")
+_OF_TARGETS: Final = ("ssh_port", "ssh_user", "identity_files", "jump", "ssh_config", "ssh_options", "cli")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command did on one target."""
+
+    ok: bool
+    words: str
+    """What the person is told, without the target's name."""
+    answer: str | None = None
+    """What belongs on stdout."""
+    where: str | None = None
+    """The target, and the container on it; None for the target's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand(Generic[T]):
+    """What a command does on each target."""
+
+    prepare: Callable[[dict[str, Any]], T]
+    """The flow's options from the parameters; `target` is among them."""
+    environment: Callable[[dict[str, Any], Conversation], Environment]
+    perform: Callable[[T, Environment], Awaitable[Done]]
+    plan: Callable[[T], Awaitable[str]] | None = None
+    """What would be done, for --dry-run."""
+    takes_turns: bool = False
+    """A person is needed for each, so only a few at a time."""
+    remembers: bool = False
+    """Which targets failed is kept for --retry-failed."""
+    sum: Callable[[int, int], str]
+    """The last line of the summary, from how many are well of how many."""
+
+
+def names_targets(chosen: dict[str, Any]) -> bool:
+    """Whether the command is about targets, and not about this machine."""
+    return bool(
+        chosen["targets"] or chosen["targets_file"] is not None or chosen.get("ec2_tag") or chosen.get("retry_failed")
+    )
+
+
+def refuse_options_of_targets(ctx: click.Context) -> None:
+    """For a command about this machine. Raises click.UsageError for an option that is about a TARGET."""
+    for name in _OF_TARGETS:
+        if name in ctx.params and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(param.opts[-1] for param in ctx.command.params if param.name == name)
+            raise click.UsageError(f"{option} is about a TARGET, and none was given", ctx)
+
+
+def run_on_targets(ctx: click.Context, errand: Errand[T]) -> int:
+    """Do the errand on the targets that the command names, and report the end of it."""
+    began = time.monotonic()
+    chosen = ctx.params
+    name = _only_name(chosen)
+    ending = Ending(name, _conversation(name, chosen))
+
+    async def flow() -> int:
+        targets = [name] if name is not None else await chosen_targets(ctx, ending.conversation)
+        if not targets:
+            return 0
+        if len(targets) == 1:
+            ending.target, ending.conversation = targets[0], _conversation(targets[0], chosen)
+            return await _alone(ctx, errand, ending)
+        return await _together(ctx, errand, ending, targets, began)
+
+    return run_to_end(ending, flow, verbose=chosen["verbose"])
+
+
+def _only_name(chosen: dict[str, Any]) -> str | None:
+    """The one target, where it is plain from the command line that there is one."""
+    from kirotunnel.targets.selection import is_pattern
+
+    several = chosen["targets_file"] is not None or chosen.get("ec2_tag") or chosen.get("retry_failed")
+    if several or len(chosen["targets"]) != 1 or is_pattern(chosen["targets"][0]):
+        return None
+    name: str = chosen["targets"][0]
+    return name
+
+
+def _conversation(target: str | None, chosen: dict[str, Any]) -> Conversation:
+    return make_conversation(target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+
+
+# --- which targets ---------------------------------------------------------------------------------------------------
+
+
+async def chosen_targets(ctx: click.Context, conversation: Conversation) -> list[str]:
+    """The targets that the command names; none where there is nothing to retry.
+
+    Raises TargetError (KT2xx), and click.UsageError for what excludes each other.
+    """
+    from kirotunnel.ssh.config_text import host_names
+    from kirotunnel.targets.selection import Word, is_pattern, select
+
+    fill_from_settings(ctx, None)  # for the options that are about the whole run
+    chosen = ctx.params
+    if chosen.get("ec2_tag"):
+        if chosen["targets"] or chosen["targets_file"] is not None:
+            raise click.UsageError("give TARGET or --ec2-tag, not both", ctx)
+        return await _tagged(chosen)
+    words = [Word(text) for text in chosen["targets"]]
+    if chosen["targets_file"] is not None:
+        words += await _listed(chosen["targets_file"])
+    aliases = host_names(chosen["ssh_config"]) if any(is_pattern(word.text) for word in words) else []
+    selection = select(words, aliases)
+    if selection.repeated:
+        conversation.tell(f"named more than once, and counted once: {', '.join(selection.repeated)}")
+    if chosen.get("retry_failed"):
+        return _to_retry(selection.targets, conversation)
+    return list(selection.targets)
+
+
+async def _tagged(chosen: dict[str, Any]) -> list[str]:
+    """The instances with these tags; where it is one, or none, what the tags themselves are called."""
+    from kirotunnel.targets.locate import instances_with_tags
+
+    found = await instances_with_tags(ec2_options_of(chosen))
+    return list(found) if len(found) > 1 else [f"ec2:{','.join(chosen['ec2_tag'])}"]
+
+
+async def _listed(file: str) -> list[Word]:
+    from kirotunnel.local.terminal import InputLines
+    from kirotunnel.targets.selection import MAX_LIST, read_list
+
+    if file == "-":
+        return read_list(await InputLines().everything(MAX_LIST + 1), "standard input")
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            data = await InputLines(descriptor).everything(MAX_LIST + 1)  # it may be a pipe
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise TargetListError(f"{file} cannot be read: {(exc.strerror or 'error').lower()}") from exc
+    return read_list(data, file)
+
+
+def _to_retry(named: Sequence[str], conversation: Conversation) -> list[str]:
+    failed = _failed_targets().read()
+    again = [target for target in failed if not named or target in named]
+    if not again:
+        of_these = " of these" if named and failed else ""
+        conversation.tell(f"nothing to retry: none{of_these} failed in the last run")
+    return again
+
+
+def _failed_targets() -> FailedTargets:
+    from kirotunnel.local.failed_targets import FailedTargets
+
+    return FailedTargets(state_directory() / "failed-targets.json")
+
+
+def state_directory() -> Path:
+    """Where what is remembered between runs is: $XDG_STATE_HOME, or what is usual on the system."""
+    if xdg := os.environ.get("XDG_STATE_HOME"):
+        return Path(xdg) / "kirotunnel"
+    import platformdirs
+
+    return platformdirs.user_state_path("kirotunnel", appauthor=False)
+
+
+def parameters_of(ctx: click.Context, target: str) -> dict[str, Any]:
+    """The command's parameters for one of its targets."""
+    chosen = settled(ctx, target) | {"target": target}
+    if not target.startswith("ec2:"):
+        chosen["ec2_tag"] = ()  # it was found by them, and has its own name now
+    return chosen
+
+
+# --- one -------------------------------------------------------------------------------------------------------------
+
+
+async def _alone(ctx: click.Context, errand: Errand[T], ending: Ending) -> int:
+    target, conversation = str(ending.target), ending.conversation
+    chosen = parameters_of(ctx, target)
+    options = errand.prepare(chosen)
+    environment = errand.environment(chosen, conversation)
+    if errand.plan is not None and chosen["dry_run"]:
+        click.echo(await errand.plan(options), err=chosen["as_json"])
+        return 0
+    done = await errand.perform(options, environment)
+    if errand.remembers and done.ok:
+        _failed_targets().update([target], [])
+    if done.answer is not None and not chosen["as_json"]:
+        click.echo(done.answer)
+    else:
+        conversation.tell(f"{done.words} on {done.where or target}")
+    return 0 if done.ok else 1
+
+
+# --- several ---------------------------------------------------------------------------------------------------------
+
+
+async def _together(ctx: click.Context, errand: Errand[T], ending: Ending, targets: list[str], began: float) -> int:
+    chosen = ctx.params
+    if chosen.get("paste"):
+        raise click.UsageError("--paste is for one TARGET: an address does not say which one it belongs to", ctx)
+    each = {target: parameters_of(ctx, target) for target in targets}
+    prepared = {target: errand.prepare(of_target) for target, of_target in each.items()}
+    if errand.plan is not None and chosen["dry_run"]:
+        return await _plans(errand.plan, prepared, ending, as_json=chosen["as_json"])
+    board = Board(targets, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"], began=began)
+    outcomes = await _perform(errand, each, prepared, board, ending, chosen)
+    well = sum(map(_is_ok, outcomes))
+    board.summary([(o.target, _words(o), o.error, _is_ok(o)) for o in outcomes], errand.sum(well, len(targets)))
+    if not chosen["as_json"]:
+        width = max(map(len, targets))
+        for outcome in outcomes:
+            if outcome.done is not None and outcome.done.answer is not None:
+                click.echo(f"{outcome.target:<{width}}  {outcome.done.answer}")
+    return 0 if well == len(targets) else 1
+
+
+async def _perform(
+    errand: Errand[T],
+    each: dict[str, dict[str, Any]],
+    prepared: dict[str, T],
+    board: Board,
+    ending: Ending,
+    chosen: dict[str, Any],
+) -> list[Outcome[Done]]:
+    from kirotunnel.flows.fleet import Turns, run_each
+    from kirotunnel.local.callback_ports import CallbackPorts
+    from kirotunnel.ssh.company import Company
+
+    company, ports, turns = Company(), CallbackPorts(), Turns(chosen.get("tabs") or len(each))
+    over: dict[str, Outcome[Done]] = {}
+
+    async def one(target: str) -> Done:
+        turn = turns.turn(target)
+        conversation = _Noticing(board.conversation(target), turn.notice) if errand.takes_turns else None
+        environment = replace(
+            errand.environment(each[target], conversation or board.conversation(target)),
+            terminal=None,  # it can be one CLI's at a time only
+            company=company,
+            ports=ports,
+            own_pages=True,
+            turn=turn if errand.takes_turns else None,
+        )
+        try:
+            return await errand.perform(prepared[target], environment)
+        finally:
+            turn.end()
+
+    def ended(outcome: Outcome[Done]) -> None:
+        over[outcome.target] = outcome
+        if outcome.error is not None:
+            board.conversation(outcome.target).event(failure(outcome.error))
+        board.ended(outcome.target, _words(outcome), ok=_is_ok(outcome))
+
+    try:
+        return await run_each(list(each), one, max_parallel=chosen["max_parallel"], ended=ended)
+    finally:
+        ending.outcomes = tuple(
+            ev.TargetResult(target=target, ok=_is_ok(over.get(target)), code=_code(over.get(target))) for target in each
+        )
+        if errand.remembers:
+            failed = [target for target in each if not _is_ok(over.get(target))]
+            store = _failed_targets()
+            store.update(list(each), failed) if chosen.get("retry_failed") else store.replace(failed)
+
+
+def _is_ok(outcome: Outcome[Done] | None) -> bool:
+    return outcome is not None and outcome.done is not None and outcome.done.ok
+
+
+def _words(outcome: Outcome[Done]) -> str:
+    if outcome.error is not None:
+        return words_of(outcome.error)
+    return outcome.done.words if outcome.done is not None else ""
+
+
+def _code(outcome: Outcome[Done] | None) -> str | None:
+    return outcome.error.code if outcome is not None and outcome.error is not None else None
+
+
+async def _plans(plan: Callable[[T], Awaitable[str]], prepared: dict[str, T], ending: Ending, *, as_json: bool) -> int:
+    """Print what would be done for each target; a target without a plan says why."""
+    results: list[ev.TargetResult] = []
+    for number, (target, options) in enumerate(prepared.items()):
+        error: KirotunnelError | None = None
+        try:
+            text = await plan(options)
+        except KirotunnelError as exc:
+            error, text = exc, f"target    {target}\n          {words_of(exc)}"
+        click.echo(("\n" if number else "") + text, err=as_json)
+        results.append(ev.TargetResult(target=target, ok=error is None, code=error.code if error else None))
+    ending.outcomes = tuple(results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+class _Noticing:
+    """Passes everything on, and shows the events to somebody else first."""
+
+    def __init__(self, inner: Conversation, notice: Callable[[ev.Event], None]) -> None:
+        self._inner = inner
+        self._notice = notice
+        self.tell, self.warn, self.url, self.remote = inner.tell, inner.warn, inner.url, inner.remote
+
+    def event(self, event: ev.Event) -> None:
+        self._notice(event)
+        self._inner.event(event)
