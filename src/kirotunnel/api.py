@@ -11,6 +11,7 @@ from kirotunnel.flows.attach import attach as _attach
 from kirotunnel.flows.environment import Environment, Paste, Silence
 from kirotunnel.flows.login_plan import Flow, Method
 from kirotunnel.flows.native_login import SignInResult, sign_in
+from kirotunnel.flows.remote_account import RemoteOptions, remote_logout, remote_whoami
 from kirotunnel.flows.remote_login import LoginOptions, LoginResult
 from kirotunnel.flows.remote_login import login as _login
 from kirotunnel.flows.session import Choice, LogoutResult, Sessions
@@ -149,9 +150,21 @@ async def login_here(
     return await sign_in(options, _here(on_event, browser or DefaultBrowser(), trusted))
 
 
-async def whoami() -> Account | None:
-    """Who is signed in on this machine; None for nobody. Renews the session where it is about to end."""
-    return await Sessions(_here()).whoami(Choice())
+async def whoami(
+    target: str | None = None,
+    *,
+    cli: str = "kiro-cli",
+    ssh: SSHOptions | None = None,
+    prompts: Prompts | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Account | None:
+    """Who is signed in on this machine, or with the CLI of a target; None for nobody.
+
+    A session that is about to end is renewed first. The other arguments are about the target. Raises KirotunnelError.
+    """
+    if target is None:
+        return await Sessions(_here(on_event)).whoami(Choice())
+    return await remote_whoami(*_there(target, cli, ssh, prompts, on_event))
 
 
 async def token() -> Secret[str]:
@@ -160,9 +173,33 @@ async def token() -> Secret[str]:
     return session.tokens.access_token
 
 
-async def logout() -> LogoutResult:
-    """Sign out on this machine: deleted here first, then revoked at the service where it can be."""
-    return await Sessions(_here()).end(Choice())
+async def logout(
+    target: str | None = None,
+    *,
+    cli: str = "kiro-cli",
+    ssh: SSHOptions | None = None,
+    prompts: Prompts | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> LogoutResult:
+    """Sign out on this machine, or have the CLI of a target sign out.
+
+    Here the session is deleted first, then revoked at the service where it can be; there the CLI's own logout is run,
+    and its whoami asked afterwards. Raises NobodySignedInError where there is nothing to end, other KirotunnelErrors.
+    """
+    if target is None:
+        return await Sessions(_here(on_event)).end(Choice())
+    return await remote_logout(*_there(target, cli, ssh, prompts, on_event))
+
+
+def _there(
+    target: str,
+    cli: str,
+    ssh: SSHOptions | None,
+    prompts: Prompts | None,
+    on_event: Callable[[Event], None] | None,
+) -> tuple[RemoteOptions, Environment]:
+    options = RemoteOptions(target=target, ssh=ssh or SSHOptions(), cli=cli)
+    return options, Environment(conversation=Silence(on_event), prompts=prompts or Nobody())
 
 
 def _here(

@@ -11,7 +11,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from e2e.harness import Run, Services, kirotunnel, robot
-from e2e.running_command import desk as desk  # a fixture
+from e2e.hosts import machines as machines  # a fixture
+from e2e.hosts import make_hosts as make_hosts  # another
+from e2e.running_command import desk as desk  # and another
 from lab.remote import RemoteMachine
 from lab.requirements import require
 from lab.servers import Server

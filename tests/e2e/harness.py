@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,13 +29,14 @@ class Services:
     remote_base: str
 
     @classmethod
-    def start(cls, remote: RemoteMachine, *extra: str) -> Self:
+    def start(cls, remote: RemoteMachine, *extra: str, listen: Sequence[str] = ()) -> Self:
         # Pages and callbacks are on different names of this machine: Chromium shares connections by host name, and
         # would hide what a silent one does.
         port = free_port()
         address = str(remote.host_address)
+        listen = listen or ("127.0.0.1", address)
         command = [
-            sys.executable, "-m", "kirotunnel.sandbox.services", "--listen", "127.0.0.1", address, "--port", str(port),
+            sys.executable, "-m", "kirotunnel.sandbox.services", "--listen", *listen, "--port", str(port),
             "--public-url", f"http://127.0.0.1:{port}", "--sso-public-url", f"http://localhost:{port}",
             "--issuer-base-for-remote", f"http://{address}:{port}", *extra,
         ]  # fmt: skip
@@ -43,12 +44,12 @@ class Services:
         assert process.stdout is not None
         return cls(process, json.loads(process.stdout.readline()), f"http://{address}:{port}")
 
-    def cli_environment(self, **more: str) -> dict[str, str]:
-        """The variables that point the remote's CLI here."""
+    def cli_environment(self, base: str = "", **more: str) -> dict[str, str]:
+        """The variables that point the remote's CLI here; `base` where that is by another address than usual."""
         return {
             "KIRO_AUTH_PORTAL_URL": self.where["public_url"],
-            "KIROTUNNEL_AUTH_SERVICE_URL": self.remote_base,
-            "AWS_ENDPOINT_URL_SSO_OIDC": self.remote_base,
+            "KIROTUNNEL_AUTH_SERVICE_URL": base or self.remote_base,
+            "AWS_ENDPOINT_URL_SSO_OIDC": base or self.remote_base,
             "KIRO_STANDIN_SSO_AUTHORIZE_BASE": self.where["sso_public_url"],
             **more,
         }

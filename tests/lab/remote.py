@@ -50,11 +50,21 @@ _SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")
 class RemoteMachine:
     """A machine to log in to. Use it as a context manager."""
 
-    def __init__(self, directory: Path, *, keys: ClientKeys | None = None, without: Sequence[str] = ()) -> None:
-        """The directory is for the client's files on this side. `without` are programs that the machine lacks."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keys: ClientKeys | None = None,
+        without: Sequence[str] = (),
+        people: Sequence[str] | None = None,
+    ) -> None:
+        """The directory is for the client's files on this side. `without` are programs that the machine lacks.
+
+        With fewer people than all it is there sooner.
+        """
         self.client_directory = directory
         self.keys = keys or ClientKeys.make(directory)
-        self.users = users()
+        self.users = {name: user for name, user in users().items() if people is None or name in people}
         self._without = without
         self._hidden: set[str] = set()
         self._covered: list[str] = []
@@ -109,6 +119,11 @@ class RemoteMachine:
         self._furnish()
 
     # --- Its servers, and how to reach them
+
+    @property
+    def servers(self) -> list[Server]:
+        """Those that it has."""
+        return list(self._servers)
 
     @property
     def address(self) -> str:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kirotunnel.cli.options import cli_option, ec2_options, output_options, ssh_options, targets_options
+from kirotunnel.cli.options import (
+    cli_option,
+    container_options,
+    ec2_options,
+    output_options,
+    ssh_options,
+    targets_options,
+)
 from kirotunnel.cli.sessions import (
     choice_of,
     choice_options,
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 @choice_options
 @ssh_options
 @ec2_options
+@container_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -75,8 +83,8 @@ async def _sign_out(options: RemoteOptions, environment: Environment) -> Done:
     try:
         result = await remote_logout(options, environment)
     except NobodySignedInError:
-        return Done(ok=True, words="nobody was signed in")
-    return Done(ok=True, words=_words(result, "there"))
+        return Done(ok=True, words="nobody was signed in", where=options.place)
+    return Done(ok=True, words=_words(result, "there"), where=options.place)
 
 
 _SIGN_OUT = Errand(

@@ -159,11 +159,11 @@ def container_options(function: F) -> F:
     return function
 
 
-def inside_of(ctx: click.Context) -> Inside | None:
+def inside_of(ctx: click.Context, chosen: dict[str, Any] | None = None) -> Inside | None:
     """The container among a command's parameters, if any. Raises TargetError, and click.UsageError for two."""
     from kirotunnel.wire.containers import parse_container, parse_pod
 
-    container, engine, pod = (ctx.params[name] for name in ("container", "container_engine", "pod"))
+    container, engine, pod = ((chosen or ctx.params)[name] for name in ("container", "container_engine", "pod"))
     if container and pod:
         raise click.UsageError("give --container or --pod, not both", ctx)
     if pod:

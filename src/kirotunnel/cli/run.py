@@ -14,6 +14,7 @@ from kirotunnel.cli.options import (
     ec2_options_of,
     fill_from_settings,
     ssh_options,
+    ssh_options_of,
     target_name,
 )
 
@@ -98,7 +99,6 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
 
 def run_options(chosen: dict[str, Any]) -> RunOptions:
     """The flow's options from the command's parameters."""
-    from kirotunnel.cli.login import ssh_options_of
     from kirotunnel.flows.run import RunOptions
     from kirotunnel.wire.redirect import TrustedHost
 

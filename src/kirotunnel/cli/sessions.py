@@ -61,7 +61,11 @@ def remote_options(chosen: dict[str, Any]) -> RemoteOptions:
     from kirotunnel.flows.remote_account import RemoteOptions
 
     return RemoteOptions(
-        target=chosen["target"], ssh=ssh_options_of(chosen), ec2=ec2_options_of(chosen), cli=chosen["cli"]
+        target=chosen["target"],
+        ssh=ssh_options_of(chosen),
+        ec2=ec2_options_of(chosen),
+        inside=chosen["inside"],
+        cli=chosen["cli"],
     )
 
 

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from kirotunnel import events as ev
 from kirotunnel.cli.board import Board, words_of
-from kirotunnel.cli.options import ec2_options_of, fill_from_settings, settled
+from kirotunnel.cli.options import ec2_options_of, fill_from_settings, inside_of, settled
 from kirotunnel.cli.running import Ending, failure, make_conversation, run_to_end
 from kirotunnel.errors import KirotunnelError, TargetListError
 
@@ -61,8 +61,10 @@ class Errand(Generic[T]):
 
 def names_targets(chosen: dict[str, Any]) -> bool:
     """Whether the command is about targets, and not about this machine."""
-    return bool(
-        chosen["targets"] or chosen["targets_file"] is not None or chosen.get("ec2_tag") or chosen.get("retry_failed")
+    return (
+        bool(chosen["targets"])
+        or chosen["targets_file"] is not None
+        or any(chosen.get(name) for name in ("ec2_tag", "retry_failed", "container", "pod"))
     )
 
 
@@ -98,6 +100,8 @@ def _only_name(chosen: dict[str, Any]) -> str | None:
     from kirotunnel.targets.selection import is_pattern
 
     several = chosen["targets_file"] is not None or chosen.get("ec2_tag") or chosen.get("retry_failed")
+    if not several and not chosen["targets"]:
+        return "localhost"  # only a container was named
     if several or len(chosen["targets"]) != 1 or is_pattern(chosen["targets"][0]):
         return None
     name: str = chosen["targets"][0]
@@ -191,7 +195,7 @@ def parameters_of(ctx: click.Context, target: str) -> dict[str, Any]:
     chosen = settled(ctx, target) | {"target": target}
     if not target.startswith("ec2:"):
         chosen["ec2_tag"] = ()  # it was found by them, and has its own name now
-    return chosen
+    return chosen | {"inside": inside_of(ctx, chosen)}
 
 
 # --- one -------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kirotunnel.cli.options import cli_option, ec2_options, output_options, ssh_options, targets_options
+from kirotunnel.cli.options import (
+    cli_option,
+    container_options,
+    ec2_options,
+    output_options,
+    ssh_options,
+    targets_options,
+)
 from kirotunnel.cli.sessions import (
     choice_of,
     choice_options,
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 @choice_options
 @ssh_options
 @ec2_options
+@container_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -62,8 +70,8 @@ async def _ask(options: RemoteOptions, environment: Environment) -> Done:
 
     account = await remote_whoami(options, environment)
     if account is None:
-        return Done(ok=False, words="nobody is signed in")
-    return Done(ok=True, words=f"signed in as {account.describe()}", answer=account.describe())
+        return Done(ok=False, words="nobody is signed in", where=options.place)
+    return Done(ok=True, words=f"signed in as {account.describe()}", answer=account.describe(), where=options.place)
 
 
 _ASK = Errand(

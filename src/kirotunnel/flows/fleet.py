@@ -51,13 +51,13 @@ async def run_each(
     async def one(target: str) -> Outcome[T]:
         async with slots:
             try:
-                outcome = Outcome[T](target, done=await work(target))
+                outcome = Outcome(target, done=await work(target))
             except KirotunnelError as exc:
-                outcome = Outcome[T](target, error=exc)
+                outcome = Outcome(target, error=exc)
             except Exception as exc:  # what nobody foresaw on one target is no reason to leave the others
                 error = InternalError(f"{type(exc).__name__} at {target}")
                 error.__cause__ = exc
-                outcome = Outcome[T](target, error=error)
+                outcome = Outcome(target, error=error)
         ended(outcome)
         return outcome
 
@@ -76,6 +76,11 @@ class Turns:
     def turn(self, target: str) -> Turn:
         """One target's place."""
         return Turn(self, target)
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody needs to wait."""
+        return self._free > 0
 
     async def take(self) -> None:
         """Wait for a free place and take it."""

@@ -17,6 +17,7 @@ from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.targets.ec2 import EC2Options
+from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.whoami import parse_revoked
 
@@ -31,9 +32,15 @@ class RemoteOptions:
     target: str
     ssh: SSHOptions = field(default_factory=SSHOptions)
     ec2: EC2Options = field(default_factory=EC2Options)
+    inside: Inside | None = None
     cli: str = "kiro-cli"
     timeout_s: float = TIMEOUT_S
     """Seconds for all of it."""
+
+    @property
+    def place(self) -> str:
+        """The target as messages call it: with the container on it."""
+        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 async def remote_whoami(options: RemoteOptions, environment: Environment) -> ev.Account | None:
@@ -52,7 +59,7 @@ async def remote_logout(options: RemoteOptions, environment: Environment) -> Log
     """
     async with _looked_around(options, environment) as (shell, facts):
         said, left = await shell.logout()
-        where = f"{options.cli} on {options.target}"
+        where = f"{options.cli} on {options.place}"
         if left is not None:
             raise StillSignedInError(f"{where} is signed in as {left.describe()} after its logout")
         if facts.account is None:
@@ -85,14 +92,14 @@ async def _looked_around(
     """A control shell on the target, and what it found. Nothing is made there."""
     try:
         async with asyncio.timeout(options.timeout_s):
-            async with reach(options.target, options.ssh, environment, options.ec2) as session:
+            async with reach(options.target, options.ssh, environment, options.ec2, options.inside) as session:
                 shell = ControlShell(session, lambda _: None)
                 try:
                     facts = await shell.look_around(
                         cli=options.cli, profile=profile_for(options.cli), prepare="never", lease_s=0
                     )
                     if facts.cli is None:
-                        raise CLINotFoundError(f"{options.cli} is not installed on {options.target} for {facts.user}")
+                        raise CLINotFoundError(f"{options.cli} was not found on {options.place}")
                     environment.conversation.event(
                         ev.RemoteCli(path=facts.cli, version=facts.version_text, signed_in=facts.account is not None)
                     )
@@ -101,6 +108,6 @@ async def _looked_around(
                     shell.let_go()
     except TimeoutError as exc:
         raise LoginTimedOutError(
-            f"{options.target} did not say in time who is signed in",
+            f"{options.place} did not say in time who is signed in",
             "check the connection with `kirotunnel doctor`, and run the command again",
         ) from exc
