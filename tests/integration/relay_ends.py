@@ -13,7 +13,8 @@ from typing import Final
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local.callback_ports import CallbackPorts, Lease
-from kirotunnel.local.relay import RemoteStream, Route
+from kirotunnel.local.relay import Route
+from kirotunnel.local.upstream import RemoteStream
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.redirect import UrlPolicy

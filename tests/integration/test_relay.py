@@ -33,7 +33,7 @@ from kirotunnel.errors import CallbackUndeliveredError, LocalPortError
 from kirotunnel.local import loopback_server, relay
 from kirotunnel.local.loopback import PortInUseError
 from kirotunnel.local.loopback_server import MAX_WAITING
-from kirotunnel.local.relay import MAX_ANSWER
+from kirotunnel.local.upstream import MAX_ANSWER
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 PORTAL_SUCCESS = "https://app.kiro.dev/signin?auth_status=success"

@@ -13,32 +13,26 @@ import asyncio
 import contextlib
 import re
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import urlsplit
-
-import h11
 
 from kirotunnel.errors import InternalError, KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback_server import Answer
 from kirotunnel.local.pages import Page, render
+from kirotunnel.local.upstream import Dial, NoAnswerError, Response, Upstream
 from kirotunnel.wire.gate import LegRule, same_origin_target
 from kirotunnel.wire.pasted import Pasted
 from kirotunnel.wire.redirect import UrlPolicy, check_url
 
 FOLLOW_UP_GRACE_S: Final = 2.0
 """Seconds that the browser has to ask for the page that the remote's answer named."""
-MAX_ANSWER: Final = 1024 * 1024
-"""Bytes of a remote's answer; more is cut off as broken."""
-
 _MARK: Final = "kirotunnel"
 """Parameter that tells the pages of legs with the same port apart; the remote never sees it."""
 _SAYS_NO: Final = re.compile(r"[?&](?:error=|auth_status=error)")  # kiro-cli's redirects after a bad callback
 
-# What of the browser's request the remote gets. Not its cookies: a browser sends those of every program on localhost.
-_REQUEST_HEADERS: Final = frozenset({"host", "user-agent", "accept", "accept-language", "content-type", "origin"})
 # What of the remote's answer the browser gets: nothing that outlives the page; cookies belong to all of localhost.
 _RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
 # A script of the remote's page would run as a page of localhost: with the cookies of every program there.
@@ -47,26 +41,6 @@ _QUIETENING: Final = (
     ("referrer-policy", "no-referrer"),
     ("x-content-type-options", "nosniff"),
 )
-
-
-class RemoteStream(Protocol):
-    """A byte stream to the remote listener."""
-
-    async def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes; empty at the end."""
-
-    async def write(self, data: bytes) -> None:
-        """Send all of it."""
-
-    async def close(self) -> None:
-        """Let go of it; never raises."""
-
-
-class Dial(Protocol):
-    """Open one connection to the remote listener of a leg."""
-
-    async def __call__(self) -> RemoteStream:
-        """Raises CallbackUndeliveredError where nothing listens, another KirotunnelError where we may not."""
 
 
 class LegObserver(Protocol):
@@ -102,7 +76,7 @@ class Route:
     """The answer of the one callback, once it was taken: a browser that asks again gets the same."""
     page_target: str = ""
     """Path and query of the page after it, as the remote named it."""
-    upstream: _Upstream | None = None
+    upstream: Upstream | None = None
     done: bool = False
     idle_timer: asyncio.TimerHandle | None = None
 
@@ -145,7 +119,7 @@ class Route:
         answer = self.page(Page.DENIED if denied else Page.HANDED_OVER)
         if upstream is not None:
             # kiro-cli's SSO leg keeps this connection for 200 to 500 ms, then it is gone and the page is ours.
-            with contextlib.suppress(_NoAnswerError):
+            with contextlib.suppress(NoAnswerError):
                 response = await upstream.exchange(request)
                 if response.status < 300:
                     answer, _ = self._relayed(response)
@@ -168,10 +142,10 @@ class Route:
             await self.upstream.close()
 
     async def _exchange(self, request: Request, outcome: Outcome, among_others: bool) -> Answer:
-        upstream = _Upstream(await self.dial())
+        upstream = Upstream(await self.dial())
         try:
             response = await upstream.exchange(request)
-        except _NoAnswerError:
+        except NoAnswerError:
             await upstream.close()
             return self.page(Page.DENIED if outcome == "denied" else Page.NO_ANSWER)
         except BaseException:
@@ -192,11 +166,11 @@ class Route:
         self.rule = replace(self.rule, follow_up=follow_up)
         return answer
 
-    def _own_answer(self, response: _Response, outcome: Outcome) -> Answer:
+    def _own_answer(self, response: Response, outcome: Outcome) -> Answer:
         """Our page in the place of the remote's answer."""
         location = response.location
         stays = location is not None and same_origin_target(location, self.port) is not None
-        if location is not None and not stays and not _may_go_to(location, self.policy):
+        if location is not None and not stays and not may_go_to(location, self.policy):
             return self.page(Page.FORBIDDEN_REDIRECT)
         if outcome == "denied":
             page = Page.DENIED
@@ -205,14 +179,14 @@ class Route:
             page = Page.COMPLAINED if said_no else Page.HANDED_OVER
         return self.page(page, None if stays else location)
 
-    def _relayed(self, response: _Response) -> tuple[Answer, str | None]:
+    def _relayed(self, response: Response) -> tuple[Answer, str | None]:
         """The remote's answer as the browser gets it, and the page of this port to which it sends the browser."""
         headers = [(name, value) for name, value in response.headers if name in _RESPONSE_HEADERS]
         location = response.location
         follow_up = None
         if location is not None:
             follow_up = same_origin_target(location, self.port)
-            if follow_up is None and not _may_go_to(location, self.policy):
+            if follow_up is None and not may_go_to(location, self.policy):
                 return self.page(Page.FORBIDDEN_REDIRECT), None
             headers.append(("location", location))
         headers += _QUIETENING
@@ -230,86 +204,9 @@ def with_parameter(url: str, parameter: str) -> str:
     return f"{address}{'&' if '?' in address else '?'}{parameter}{hash_}{fragment}"
 
 
-def _may_go_to(location: str, policy: UrlPolicy) -> bool:
+def may_go_to(location: str, policy: UrlPolicy) -> bool:
     """Whether the remote may send the browser there: to a sign-in host that is known or trusted, and nowhere else."""
     try:
         return check_url(location, policy).standing != "unknown"
     except KirotunnelError:
         return False
-
-
-# --- the remote's side -----------------------------------------------------------------------------------------------
-
-
-class _NoAnswerError(Exception):
-    """The remote closed, or said something that is no HTTP answer."""
-
-
-@dataclass(slots=True)
-class _Response:
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    @property
-    def location(self) -> str | None:
-        """Where it sends the browser, if it does."""
-        if not 300 <= self.status < 400:
-            return None
-        return next((value for name, value in self.headers if name == "location"), None)
-
-
-@dataclass(slots=True)
-class _Upstream:
-    """One connection to the remote listener: the callback, and at most the page after it."""
-
-    stream: RemoteStream
-    connection: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
-
-    async def exchange(self, request: Request) -> _Response:
-        """Send one request and read its answer. Raises _NoAnswerError."""
-        try:
-            if self.connection.our_state is not h11.IDLE:
-                self.connection.start_next_cycle()
-            await self._send(request)
-            return await self._receive()
-        except (h11.ProtocolError, OSError) as exc:
-            raise _NoAnswerError from exc
-
-    async def _send(self, request: Request) -> None:
-        # As bytes: h11 takes text for ASCII, and a browser's Accept-Language need not be.
-        headers = [
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in request.headers
-            if name in _REQUEST_HEADERS
-        ]
-        if request.body or request.method == "POST":
-            headers.append((b"content-length", str(len(request.body)).encode()))  # it may have come in chunks
-        head = h11.Request(method=request.method, target=request.target.encode("latin-1"), headers=headers)
-        data = self.connection.send(head) or b""
-        if request.body:
-            data += self.connection.send(h11.Data(data=request.body)) or b""
-        data += self.connection.send(h11.EndOfMessage()) or b""
-        await self.stream.write(data)
-
-    async def _receive(self) -> _Response:
-        head: h11.Response | None = None
-        body = bytearray()
-        while True:
-            event = self.connection.next_event()
-            if event is h11.NEED_DATA:
-                self.connection.receive_data(await self.stream.read(16 * 1024))
-            elif isinstance(event, h11.Response):
-                head = event
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if len(body) > MAX_ANSWER:
-                    raise _NoAnswerError
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
-                return _Response(head.status_code, headers, bytes(body))
-            elif not isinstance(event, h11.InformationalResponse):
-                raise _NoAnswerError
-
-    async def close(self) -> None:
-        await self.stream.close()
