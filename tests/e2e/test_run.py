@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from e2e.consenting_browser import request
+from e2e.harness import listening_here, wait_until
 from e2e.running_command import Desk
 
 # A one-shot listener and its authorize URL, as most CLIs have them.
@@ -109,3 +111,89 @@ server.handle_request()
     run = desk.run("six")
     assert run.code == 0, run.stderr
     assert "GOT /callback" in run.stdout
+
+
+def test_a_response_may_be_posted(desk: Desk) -> None:
+    desk.program(
+        "posted",
+        LISTEN
+        + """
+class Poster(Handler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        print("POSTED", self.headers["Content-Type"], body, flush=True)
+        self.send_response(200)
+        self.end_headers()
+server = http.server.HTTPServer(("0.0.0.0", 0), Poster)
+subprocess.run(["xdg-open", authorize(server.server_port, more="&response_mode=form_post")], check=True)
+server.handle_request()
+""",
+    )
+    run = desk.run("posted")
+    assert run.code == 0, run.stderr
+    assert run.stdout == "POSTED application/x-www-form-urlencoded code=the-code&state=s-1\n"
+
+
+def test_a_sign_in_may_begin_with_a_page_of_the_clis_own(desk: Desk) -> None:
+    desk.program(
+        "starts",
+        LISTEN
+        + """
+class Starter(Handler):
+    def do_GET(self):
+        print("GOT", self.path, flush=True)
+        if self.path.startswith("/auth"):
+            self.send_response(307)
+            redirect = quote(f"http://127.0.0.1:{port}/", safe="")
+            self.send_header("Location", f"https://idp.example/authorize?redirect_uri={redirect}&state=s-1&response_type=code")
+            self.end_headers()
+        else:
+            super().do_GET()
+server = http.server.HTTPServer(("127.0.0.1", 0), Starter)
+port = server.server_port
+subprocess.run(["xdg-open", f"http://127.0.0.1:{port}/auth?state=s-1"], check=True)
+server.handle_request()
+server.handle_request()
+""",
+    )
+    run = desk.run("starts")
+    assert run.code == 0, run.stderr
+    assert run.stdout.splitlines()[::2] == ["GOT /auth?state=s-1", "GOT /?code=the-code&state=s-1"]
+
+
+def test_a_cli_may_sign_in_twice(desk: Desk) -> None:
+    desk.program(
+        "twice",
+        LISTEN
+        + """
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+for state in ("s-1", "s-2"):
+    subprocess.run(["xdg-open", authorize(server.server_port, state)], check=True)
+    server.handle_request()
+""",
+    )
+    run = desk.run("twice")
+    assert run.code == 0, run.stderr
+    assert [line[-3:] for line in run.stdout.splitlines()] == ["s-1", "s-2"]
+    assert len(desk.visits()) == 2
+
+
+def test_a_cli_that_only_listens_gets_what_comes(desk: Desk) -> None:
+    desk.program(
+        "listens",
+        LISTEN
+        + """
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+subprocess.run(["xdg-open", "https://idp.example/cli-login"], check=True)
+print("port", server.server_port, flush=True)
+server.handle_request()
+""",
+    )
+    process = desk.start("listens")
+    assert process.stdout is not None
+    port = int(process.stdout.readline().split()[1])
+    assert wait_until(lambda: listening_here(port))
+    status, _, body = request("GET", f"http://localhost:{port}/anything?token=t")
+    assert (status, body) == (200, "signed in, says the CLI")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "GOT /anything?token=t\n"), err

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shlex
 import signal
@@ -28,7 +29,7 @@ from kirotunnel.flows.environment import Conversation, Environment
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.run_machine import RunMachine, RunPlan
 from kirotunnel.local.callback_ports import Lease
-from kirotunnel.local.relay import Route
+from kirotunnel.local.command_relay import CommandRoute
 from kirotunnel.local.streams import read_pieces, write_whole
 from kirotunnel.local.terminal import Terminal
 from kirotunnel.redaction import Secret
@@ -128,6 +129,8 @@ class _Run:
         self._listening = m.Listening(None)
         self._readers: list[PrintedUrls] = []
         self._leases: dict[int, Lease] = {}
+        self._redirects: dict[int, asyncio.Future[bool]] = {}
+        self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stack = contextlib.AsyncExitStack()
@@ -187,9 +190,12 @@ class _Run:
             case m.OpenTunnel(port, addresses, rule, policy):
                 self._spawn(self._open_tunnel(port, addresses, rule, policy))
             case m.ServeBy(port, addresses, rule, policy):
-                await self._serve_by(port, addresses, rule, policy)
+                self._serve_by(port, addresses, rule, policy)
             case m.CloseTunnel(port):
                 self._spawn(self._close_tunnel(port))
+            case m.AnswerRedirect(number, yes):
+                if (answer := self._redirects.pop(number, None)) is not None and not answer.done():
+                    answer.set_result(yes)
             case m.OpenBrowser(leg, url, authority):
                 self._conversation.url(url.reveal(), authority)
                 self._spawn(self._open_browser(leg, url))
@@ -296,8 +302,15 @@ class _Run:
         yes = await self._environment.prompts.confirm(question)
         self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
 
-    def _route(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> Route:
-        return Route(
+    async def _judge(self, leg: int, url: str, after_callback: bool) -> bool:
+        number = next(self._numbers)
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._redirects[number] = answer
+        self._queue.put_nowait(m.RedirectWanted(number, leg, url, after_callback))
+        return await answer
+
+    def _route(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> CommandRoute:
+        return CommandRoute(
             rule=rule,
             port=port,
             dial=partial(dial_target, self._session, port, tuple(addresses)),
@@ -305,6 +318,7 @@ class _Run:
             cli=self._name,
             host=self._options.target,
             policy=policy,
+            judge=partial(self._judge, rule.leg),
         )
 
     async def _open_tunnel(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
@@ -317,11 +331,19 @@ class _Run:
         self._leases[port] = lease
         self._queue.put_nowait(m.TunnelReady(port, lease.listen, way))
 
-    async def _serve_by(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
-        before = self._leases.get(port)
-        self._leases[port] = await self._environment.ports.lease(self._route(port, addresses, rule, policy))
-        if before is not None:
-            self._spawn(before.close())
+    def _serve_by(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
+        """Another sign-in comes back to a port that is open. What is being answered there meanwhile goes on."""
+        lease = self._leases.get(port)
+        if lease is not None:
+            now, new = lease.route, self._route(port, addresses, rule, policy)
+            assert isinstance(now, CommandRoute)  # noqa: S101 - all of ours are
+            now.rule, now.dial, now.observer, now.policy, now.judge = (
+                new.rule,
+                new.dial,
+                new.observer,
+                new.policy,
+                new.judge,
+            )
 
     async def _close_tunnel(self, port: int) -> None:
         lease = self._leases.pop(port, None)

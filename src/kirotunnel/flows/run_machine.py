@@ -43,6 +43,7 @@ from kirotunnel.errors import (
 )
 from kirotunnel.flows.run_steps import (
     Action,
+    AnswerRedirect,
     AskAboutHost,
     Broken,
     BrowserStarted,
@@ -62,6 +63,7 @@ from kirotunnel.flows.run_steps import (
     OpenBrowser,
     OpenTunnel,
     OutputGone,
+    RedirectWanted,
     RememberHost,
     Report,
     RunEvent,
@@ -80,7 +82,7 @@ from kirotunnel.flows.run_steps import (
     UrlPrinted,
     Warn,
 )
-from kirotunnel.wire.gate import LegRule
+from kirotunnel.wire.gate import LegRule, Widening
 from kirotunnel.wire.listeners import ListeningPort, dial_addresses
 from kirotunnel.wire.redirect import MIN_PORT, UrlPolicy
 from kirotunnel.wire.sign_in_page import SignInPage, looks_like_sign_in, parse_sign_in_page
@@ -156,6 +158,8 @@ class _Leg:
     opened: bool
     """By the command's opener; otherwise it was only printed."""
     state: LegState = LegState.SETTLING
+    redirect: int | None = None
+    """The question that this page answers, where an answer of the command's listener leads to it."""
 
     @property
     def port(self) -> int | None:
@@ -248,6 +252,8 @@ class RunMachine:
                 return self._callback_arrived(self._legs.get(leg), outcome, leg)
             case CallbackDelivered(leg, error):
                 return self._callback_delivered(self._legs.get(leg), error)
+            case RedirectWanted():
+                return self._redirect_wanted(event)
             case TimerFired(name):
                 return self._timer_fired(name)
             case CommandEnded(code):
@@ -299,6 +305,30 @@ class RunMachine:
         # What was printed may be opened in a moment, and what is opened is what counts.
         return self._judge(leg) if opened else [StartTimer(f"printed-{leg.number}", PRINTED_SETTLES_S)]
 
+    def _redirect_wanted(self, wanted: RedirectWanted) -> list[Action]:
+        """An answer leads elsewhere: on to the sign-in, from a page of the command's own; or away, when all is done."""
+        no: list[Action] = [AnswerRedirect(wanted.number, yes=False)]
+        if self._phase is not Phase.RUNNING and not wanted.after_callback:
+            return no
+        try:
+            page = parse_sign_in_page(wanted.url, self._policy)
+        except KirotunnelError as exc:
+            return no if wanted.after_callback else [*no, *self._refuse(exc)]
+        checked = page.checked
+        if checked is None:
+            return no
+        if wanted.after_callback:
+            used = any(leg.page.checked is not None and leg.page.checked.host == checked.host for leg in self._shown())
+            return [AnswerRedirect(wanted.number, yes=used or checked.standing != "unknown")]
+        if len(self._legs) >= MAX_LEGS:
+            return no
+        leg = _Leg(len(self._legs) + 1, page, opened=True, redirect=wanted.number)
+        self._legs[leg.number] = leg
+        return self._judge(leg)
+
+    def _shown(self) -> Iterable[_Leg]:
+        return (leg for leg in self._legs.values() if leg.state in {LegState.SHOWN, LegState.CALLED, LegState.DONE})
+
     def _same(self, page: SignInPage) -> _Leg | None:
         """The leg of the same page, if it still may be called."""
         for leg in self._legs.values():
@@ -324,12 +354,12 @@ class RunMachine:
         if checked is None or checked.standing != "unknown":
             return self._accepted(leg)
         if not self._plan.interactive:
-            leg.state = LegState.REFUSED
-            return self._refuse(
+            return self._refuse_leg(
+                leg,
                 UrlHostUnknownError(
                     f"{self._plan.command} on {self._plan.host} asked to open a page on {checked.authority}, "
                     "which it is not known to use"
-                )
+                ),
             )
         leg.state = LegState.ASKING
         asked = any(
@@ -344,23 +374,32 @@ class RunMachine:
         checked = asked.page.checked
         legs = [leg for leg in self._legs.values() if leg.state is LegState.ASKING and leg.authority == asked.authority]
         if not yes or checked is None:
-            for leg in legs:
-                leg.state = LegState.REFUSED
-            return [Warn(f"the page on {asked.authority} was not opened")]
+            refusals = [action for leg in legs for action in self._give_up(leg)]
+            return [*refusals, Warn(f"the page on {asked.authority} was not opened")]
         self._policy = self._policy.trusting(checked.host, checked.port)
         return [RememberHost(asked.authority), *(action for leg in legs for action in self._accepted(leg))]
 
     def _accepted(self, leg: _Leg) -> list[Action]:
         if leg.port is None:
-            leg.state = LegState.SHOWN
-            return [OpenBrowser(leg.number, leg.page.url, leg.authority), *self._look_now()]
+            return [*self._show(leg), *self._look_now()]
         leg.state = LegState.WAITING
         requested = ev.BrowserRequested(leg=leg.number, authorize_host=leg.authority, redirect_port=leg.port)
         return [Report(requested), StartTimer(f"listen-{leg.number}", LISTEN_GRACE_S), *self._look_now()]
 
     def _show(self, leg: _Leg) -> list[Action]:
         leg.state = LegState.SHOWN
+        if leg.redirect is not None:
+            number, leg.redirect = leg.redirect, None
+            return [AnswerRedirect(number, yes=True)]
         return [OpenBrowser(leg.number, leg.page.url, leg.authority)]
+
+    def _give_up(self, leg: _Leg) -> list[Action]:
+        leg.state = LegState.REFUSED
+        number, leg.redirect = leg.redirect, None
+        return [] if number is None else [AnswerRedirect(number, yes=False)]
+
+    def _refuse_leg(self, leg: _Leg, error: KirotunnelError) -> list[Action]:
+        return [*self._give_up(leg), *self._refuse(error)]
 
     def _refuse(self, error: KirotunnelError) -> list[Action]:
         """What cannot be done: the person's affair where there is one, else the end."""
@@ -401,8 +440,8 @@ class RunMachine:
         leg.state = LegState.OPENING
         if door is None:
             if len(self._doors) >= MAX_DOORS:
-                leg.state = LegState.REFUSED
-                return self._refuse(PortNotPermittedError(f"{self._plan.host} asks for more than {MAX_DOORS} ports"))
+                error = PortNotPermittedError(f"{self._plan.host} asks for more than {MAX_DOORS} ports at a time")
+                return self._refuse_leg(leg, error)
             self._doors[port] = _Door(port, leg.number)
             return [OpenTunnel(port, addresses, rule, self._policy)]
         door.leg, door.gone = leg.number, 0
@@ -413,7 +452,15 @@ class RunMachine:
         redirect = leg.page.redirect
         assert redirect is not None  # noqa: S101 - only legs with a port get a rule
         paths = frozenset({redirect.path} if redirect.path else self._plan.callback_paths or {"/"})
-        return LegRule(leg=leg.number, paths=paths, state=leg.page.state, form_post=leg.page.form_post)
+        page = leg.page
+        if page.start is not None:
+            wider = Widening(start=page.start, any_page=page.state is None)
+            return LegRule(leg=leg.number, paths=frozenset(), state=page.state, form_post=True, wider=wider)
+        # Without a response type it is no OAuth request, and its answer may be posted all the same.
+        wider = Widening(fragment=page.fragment)
+        return LegRule(
+            leg=leg.number, paths=paths, state=page.state, form_post=page.form_post or page.fragment, wider=wider
+        )
 
     def _close_abandoned(self, rows: Collection[ListeningPort]) -> list[Action]:
         """Close the doors behind which nobody has listened for a while."""
@@ -454,7 +501,7 @@ class RunMachine:
         if len(self._doors) >= MAX_DOORS:
             return []
         self._doors[port] = _Door(port, leg=0)
-        rule = LegRule(leg=0, paths=frozenset({"/"}), state=None)
+        rule = LegRule(leg=0, paths=frozenset(), state=None, form_post=True, wider=Widening(any_page=True))
         return [OpenTunnel(port, dial_addresses(rows, port), rule, self._policy)]
 
     # --- doors -------------------------------------------------------------------------------------------------------
@@ -480,8 +527,7 @@ class RunMachine:
             return [
                 Warn(f"{error.message} ({error.code}), so port {door.port} of {self._plan.host} is not served here")
             ]
-        leg.state = LegState.REFUSED
-        return [*self._refuse(error), *self._conclude()]
+        return [*self._refuse_leg(leg, error), *self._conclude()]
 
     def _tunnel_ended(self, port: int) -> list[Action]:
         self._doors.pop(port, None)
@@ -521,12 +567,12 @@ class RunMachine:
             case "printed" if leg is not None and leg.state is LegState.SETTLING:
                 return self._judge(leg)
             case "listen" if leg is not None and leg.state is LegState.WAITING:
-                leg.state = LegState.REFUSED
-                return self._refuse(
+                return self._refuse_leg(
+                    leg,
                     PortNotListeningError(
                         f"nothing listens on port {leg.port} of {self._plan.host}, which the page on {leg.authority} "
                         "would come back to"
-                    )
+                    ),
                 )
             case "unnamed":
                 self._unnamed.add(int(number))

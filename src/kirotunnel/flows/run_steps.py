@@ -104,6 +104,17 @@ class CallbackDelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class RedirectWanted:
+    """An answer of the command's listener sends the browser elsewhere."""
+
+    number: int
+    """Of this question, for the answer."""
+    leg: int
+    url: str
+    after_callback: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer that was asked for ran out."""
 
@@ -164,6 +175,7 @@ RunEvent = (
     | StrayRefused
     | CallbackArrived
     | CallbackDelivered
+    | RedirectWanted
     | TimerFired
     | CommandEnded
     | Interrupted
@@ -242,6 +254,14 @@ class OpenBrowser:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRedirect:
+    """Let the browser follow an answer that sends it elsewhere, or not."""
+
+    number: int
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StartTimer:
     """Wake me; a timer of the same name is started anew."""
 
@@ -305,6 +325,7 @@ Action = (
     | ServeBy
     | CloseTunnel
     | OpenBrowser
+    | AnswerRedirect
     | StartTimer
     | SendSignal
     | StopCommand

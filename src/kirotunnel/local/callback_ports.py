@@ -22,7 +22,7 @@ from kirotunnel.local.loopback import bind_loopback, busy_on_loopback
 from kirotunnel.local.loopback_server import Answer, LoopbackServer
 from kirotunnel.local.pages import REFUSALS, Page, render
 from kirotunnel.local.relay import Route
-from kirotunnel.wire.gate import FollowUp, Forward, LegRule, Refuse, RequestHead, decide
+from kirotunnel.wire.gate import FollowUp, Forward, LegRule, Pass, Preflight, Refuse, RequestHead, decide
 from kirotunnel.wire.sharing import ANY, state_key
 
 _MAX_SPENT: Final = 256
@@ -156,6 +156,12 @@ class _Port:
                 if (route := self._belonging_to(rule)) is None:
                     return self._own(Page.NOT_HERE)
                 return await route.follow_up(request)
+            case Pass(rule):
+                route = self._belonging_to(rule)
+                return self._own(Page.NOT_HERE) if route is None else await route.fetch(request)
+            case Preflight(rule):
+                route = self._belonging_to(rule)
+                return self._own(Page.NOT_HERE) if route is None else route.preflight(request)
 
     def _belonging_to(self, rule: LegRule) -> Route | None:
         route = next((route for route in self.routes if route.rule is rule), None)

@@ -126,6 +126,14 @@ class Route:
             await upstream.close()
         return replace(answer, sent=lambda: self._finish(None))
 
+    async def fetch(self, request: Request) -> Answer:
+        """A page beside the callback: a login has none."""
+        return self.page(Page.NOT_HERE)
+
+    def preflight(self, request: Request) -> Answer:
+        """What a script of such a page may send: nothing."""
+        return self.page(Page.NOT_HERE)
+
     async def bring(self, pasted: Pasted) -> None:
         """Deliver a callback that a person brought, and was judged, as one that the browser sent."""
         answer = await self.callback(Request("GET", pasted.target, (("host", pasted.host),)), pasted.outcome)

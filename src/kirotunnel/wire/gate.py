@@ -23,9 +23,44 @@ _RESPONSE_PARAMETERS: Final = frozenset({"code", "error", "login_option"})
 # The path and query that a browser sends (RFC 9112 §3.2.1). No fragment, which the remote might read as part of the
 # state; no backslash in the path and no second slash, with which a browser leaves for another host.
 _TARGET: Final = re.compile(r"/(?!/)[!$-;=@-\[\]-~]*(?:\?[!$-;=?-~]*)?")
+# By which a callback of any kind is told from a page: OAuth's, OpenID Connect's, SAML's, and those of home-made logins.
+_ANSWERS: Final = _RESPONSE_PARAMETERS | {
+    "access_token",
+    "id_token",
+    "token",
+    "session_token",
+    "api_key",
+    "SAMLResponse",
+}
+# What browsers and their helpers ask of every server by themselves.
+_BROWSERS_OWN: Final = frozenset(
+    {"/favicon.ico", "/robots.txt", "/apple-touch-icon.png", "/apple-touch-icon-precomposed.png"}
+)
+_BY_SCRIPT: Final = {"cors"}
 _FORM: Final = "application/x-www-form-urlencoded"
 _NAVIGATION: Final = {"navigate"}
 _WHOLE_TAB: Final = {"document"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widening:
+    """What else the listener of a command takes, of which less is known than of kiro-cli."""
+
+    start: Secret[str] | None = None
+    """Path and query of a page of its own, with which the sign-in begins."""
+    fragment: bool = False
+    """The answer comes in the fragment: the browser asks for the bare path, and that page sends what it found there."""
+    pages: bool = False
+    """The pages that it answers with do something by themselves: their scripts run, and may send more."""
+    any_page: bool = False
+    """Whatever a tab goes to: no URL has said where the answer comes."""
+    shown: bool = False
+    """A page of the remote's is in the browser, and may send more: what it found in the fragment, a form."""
+
+    @property
+    def scripts(self) -> bool:
+        """Whether the remote's pages are to do something by themselves."""
+        return self.pages or self.fragment or self.any_page or self.start is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +75,8 @@ class LegRule:
     form_post: bool = False
     follow_up: str | None = None
     """Path and query of the page that the remote's answer sent the browser to, once there is one."""
+    wider: Widening | None = None
+    """What else may reach the remote; None for nothing but one callback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +91,8 @@ class RequestHead:
     body: bytes = b""
     as_page: bool = True
     """Whether it is asked for as the page of a tab, see `asked_as_page`."""
+    by_page: bool = False
+    """Whether a page without an origin asks for it by a script, as the remote's pages are, see `asked_by_page`."""
 
     @classmethod
     def of(cls, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> RequestHead:
@@ -65,6 +104,7 @@ class RequestHead:
             content_type=next((value for name, value in headers if name == "content-type"), ""),
             body=body,
             as_page=asked_as_page(headers),
+            by_page=asked_by_page(headers),
         )
 
 
@@ -84,6 +124,20 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """This is no callback, but the remote's to answer all the same, see `Widening`."""
+
+    rule: LegRule
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """A browser asks whether the remote's own page may send what follows (Fetch, CORS-preflight); answered here."""
+
+    rule: LegRule
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """Answered here; never reaches a remote."""
 
@@ -91,7 +145,7 @@ class Refuse:
     reason: RefusalReason
 
 
-Decision = Forward | FollowUp | Refuse
+Decision = Forward | FollowUp | Pass | Preflight | Refuse
 
 
 def decide(head: RequestHead, port: int, rules: Sequence[LegRule]) -> Decision:
@@ -103,7 +157,11 @@ def decide(head: RequestHead, port: int, rules: Sequence[LegRule]) -> Decision:
     path, _, query = head.target.partition("?")
     if head.method == "GET" and (rule := next((r for r in rules if r.follow_up == head.target), None)):
         return FollowUp(rule) if head.as_page else Refuse(405, "method")
-    return _callback(head, path, query, rules)
+    decision = _callback(head, path, query, rules)
+    wider = [rule for rule in rules if rule.wider is not None]
+    if not wider or isinstance(decision, Forward) or path in _BROWSERS_OWN:
+        return decision
+    return _beyond(head, path, query, wider) or decision
 
 
 def asked_as_page(headers: Iterable[tuple[str, str]]) -> bool:
@@ -123,6 +181,56 @@ def asked_as_page(headers: Iterable[tuple[str, str]]) -> bool:
         and said.get("sec-fetch-dest", _WHOLE_TAB) == _WHOLE_TAB
         and not any(value.startswith("prefetch") for value in ahead)
     )
+
+
+def asked_by_page(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a script of a page in a sandbox asks, and wants to read the answer: its origin is `null`."""
+    said: dict[str, set[str]] = {}
+    for name, value in headers:
+        said.setdefault(name, set()).add(value.strip().lower())
+    return said.get("origin") == {"null"} and said.get("sec-fetch-mode", _BY_SCRIPT) == _BY_SCRIPT
+
+
+def _beyond(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision | None:
+    """What passes by a widening though it is no callback with its state; None where nothing of the kind."""
+    parameters = _parameters(query)
+    for rule in sorted(rules, key=lambda rule: rule.state is None):
+        wider = rule.wider
+        if wider is None or (parameters is not None and not _may_belong(rule, parameters)):
+            continue
+        get = head.method == "GET"
+        if get and head.as_page and (_is_start(wider, head.target) or (wider.fragment and path in rule.paths)):
+            # With a query of its own it would be a callback, and those were compared.
+            if _is_start(wider, head.target) or _says_nothing(parameters):
+                return Pass(rule)
+        elif wider.any_page and head.as_page and (get or head.method == "POST"):
+            return _by_content(rule, head, parameters)
+        elif wider.shown and head.method == "OPTIONS" and head.by_page:
+            return Preflight(rule)
+        elif wider.shown and (head.by_page or head.as_page) and (get or head.method == "POST"):
+            return _by_content(rule, head, parameters)
+    return None
+
+
+def _by_content(rule: LegRule, head: RequestHead, parameters: dict[str, str] | None) -> Decision:
+    """A callback where it brings an answer of some kind, else a page."""
+    said = parameters or {}
+    if not _ANSWERS.isdisjoint(said) or head.method == "POST":
+        return Forward(rule, "denied" if "error" in said else "granted")
+    return Pass(rule)
+
+
+def _is_start(wider: Widening, target: str) -> bool:
+    return wider.start is not None and hmac.compare_digest(target.encode(), wider.start.reveal().encode())
+
+
+def _says_nothing(parameters: dict[str, str] | None) -> bool:
+    return parameters is not None and _ANSWERS.isdisjoint(parameters) and "state" not in parameters
+
+
+def _may_belong(rule: LegRule, parameters: dict[str, str]) -> bool:
+    """A state that is there must be the right one."""
+    return rule.state is None or "state" not in parameters or _belongs(rule, parameters)
 
 
 def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision:

@@ -101,10 +101,12 @@ def _own_page(text: str) -> SignInPage:
     if port < MIN_PORT:
         raise PortNotPermittedError(f"the page that the remote asked to open is on local port {port}")
     path = parts.path or "/"
+    states = parse_qs(parts.query).get("state", [])
     return SignInPage(
         url=Secret(text),
         checked=None,
         redirect=RedirectUri(parts.hostname, port, path),
+        state=Secret(states[0]) if len(states) == 1 else None,
         start=Secret(f"{path}?{parts.query}" if parts.query else path),
     )
 

@@ -1,0 +1,165 @@
+"""The way of a command's callbacks: as `relay`, but for listeners of which little is known.
+
+kiro-cli takes one callback, and what it answers is known. A command under `kirotunnel run` may sign in twice, give a
+bad code back and wait for a better one, hold its answer for half a minute, begin with a page of its own that leads on
+to the sign-in, or take the token by a second request, which a script of its page sends. Each request that the gate
+passes gets a connection of its own there, and a browser that brings the same callback again gets the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from kirotunnel.errors import CallbackUndeliveredError, InternalError, KirotunnelError
+from kirotunnel.events import Outcome
+from kirotunnel.local.http1 import Request
+from kirotunnel.local.loopback_server import Answer
+from kirotunnel.local.pages import Page
+from kirotunnel.local.relay import Route, may_go_to
+from kirotunnel.local.upstream import NoAnswerError, Response, Upstream
+from kirotunnel.wire.gate import same_origin_target
+
+MAX_REMEMBERED: Final = 32
+"""Callbacks whose answers are kept for a browser that asks again."""
+_RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
+# A page whose scripts run: in an origin of its own, so that it sees neither the cookies nor the storage of localhost,
+# and speaks to nobody but the listener that it came from.
+_WITH_SCRIPTS: Final = (
+    "sandbox allow-scripts allow-forms; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data:; connect-src {origins}; form-action {origins}; base-uri 'none'"
+)
+_WITHOUT: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(slots=True, kw_only=True)
+class CommandRoute(Route):
+    """One leg's way from the browser to a command's listener, for as long as somebody listens there."""
+
+    judge: Callable[[str, bool], Awaitable[bool]] | None = None
+    """Asked whether the browser may go where an answer sends it, and whether that answer was to a callback."""
+    patience_s: float | None = None
+    """Seconds after which the browser gets a page of ours, while the command goes on with its answer."""
+    answers: OrderedDict[tuple[str, str, bytes], asyncio.Future[Answer]] = field(default_factory=OrderedDict)
+    exchanges: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def callback(self, request: Request, outcome: Outcome, *, among_others: bool = False) -> Answer:
+        """Deliver a callback, which the gate has allowed, and give the browser its answer."""
+        return await self._answered(request, outcome)
+
+    async def follow_up(self, request: Request) -> Answer:
+        """Fetch the page that the remote's answer named."""
+        return await self._answered(request, None)
+
+    async def fetch(self, request: Request) -> Answer:
+        """Fetch a page of the command's listener that is no callback."""
+        return await self._answered(request, None)
+
+    def preflight(self, request: Request) -> Answer:
+        """Allow the remote's own page to send what it asks about."""
+        wanted = {"method": "methods", "headers": "headers"}
+        allowed = [
+            (f"access-control-allow-{plural}", value)
+            for single, plural in wanted.items()
+            if (value := request.header(f"access-control-request-{single}")) is not None
+        ]
+        return Answer(204, (("access-control-allow-origin", "null"), ("access-control-max-age", "60"), *allowed))
+
+    async def close(self) -> None:
+        """End the exchanges that still go on."""
+        for task in list(self.exchanges):
+            task.cancel()
+        if self.exchanges:
+            await asyncio.wait(self.exchanges)
+
+    async def _answered(self, request: Request, outcome: Outcome | None) -> Answer:
+        key = (request.method, request.target, request.body)
+        answer = self.answers.get(key)
+        if answer is None:
+            answer = asyncio.get_running_loop().create_future()
+            if outcome is not None:
+                self.answers[key] = answer
+            while len(self.answers) > MAX_REMEMBERED:
+                self.answers.popitem(last=False)
+            # A task of its own: a browser that goes away must not break off what the command is about.
+            task = asyncio.create_task(self._deliver(request, outcome, answer))
+            self.exchanges.add(task)
+            task.add_done_callback(self.exchanges.discard)
+        try:
+            async with asyncio.timeout(self.patience_s):
+                return self._readable(request, await asyncio.shield(answer))
+        except TimeoutError:
+            return self.page(Page.STILL_WORKING)
+
+    async def _deliver(self, request: Request, outcome: Outcome | None, answer: asyncio.Future[Answer]) -> None:
+        if outcome is not None:
+            self.observer.callback(outcome)
+        error: KirotunnelError | None = None
+        said = self.page(Page.UNREACHABLE)
+        try:
+            said = await self._exchange_once(request, outcome)
+        except CallbackUndeliveredError as exc:
+            error = exc
+            if outcome is None:  # the page after a callback, of a listener that has done its work
+                error, said = None, self.page(Page.HANDED_OVER)
+        except KirotunnelError as exc:
+            error = exc
+        except Exception as exc:  # nobody may wait for an answer that nobody gives any more
+            error = InternalError(f"{type(exc).__name__} while a callback was delivered")
+            error.__cause__ = exc
+        finally:
+            if not answer.done():
+                answer.set_result(said)
+            if outcome is not None:
+                self.observer.delivered(error)
+
+    async def _exchange_once(self, request: Request, outcome: Outcome | None) -> Answer:
+        upstream = Upstream(await self.dial())
+        try:
+            response = await upstream.exchange(request)
+        except NoAnswerError:
+            return self.page(Page.DENIED if outcome == "denied" else Page.NO_ANSWER)
+        finally:
+            await upstream.close()
+        return await self._passed_on(response, after_callback=outcome is not None)
+
+    async def _passed_on(self, response: Response, *, after_callback: bool) -> Answer:
+        """The remote's answer as the browser gets it."""
+        headers = [(name, value) for name, value in response.headers if name in _RESPONSE_HEADERS]
+        location = response.location
+        if location is not None:
+            stays = same_origin_target(location, self.port)
+            if stays is not None:
+                self.rule = replace(self.rule, follow_up=stays)
+            elif not await self._may_go(location, after_callback=after_callback):
+                # What the command wanted to show after its sign-in is not worth a question.
+                return self.page(Page.HANDED_OVER if after_callback else Page.FORBIDDEN_REDIRECT)
+            headers.append(("location", location))
+        return Answer(response.status, (*headers, *self._quietening()), response.body)
+
+    async def _may_go(self, location: str, *, after_callback: bool) -> bool:
+        if self.judge is None:
+            return may_go_to(location, self.policy)
+        return await self.judge(location, after_callback)
+
+    def _quietening(self) -> tuple[tuple[str, str], ...]:
+        wider = self.rule.wider
+        scripts = wider is not None and wider.scripts
+        if wider is not None and scripts and not wider.shown:
+            self.rule = replace(self.rule, wider=replace(wider, shown=True))
+        origins = " ".join(f"http://{name}:{self.port}" for name in ("localhost", "127.0.0.1", "[::1]"))
+        policy = _WITH_SCRIPTS.format(origins=origins) if scripts else _WITHOUT
+        return (
+            ("content-security-policy", policy),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+        )
+
+    def _readable(self, request: Request, answer: Answer) -> Answer:
+        """A script of a page without an origin may read what it asked for."""
+        if request.header("origin") != "null":
+            return answer
+        return replace(answer, headers=(*answer.headers, ("access-control-allow-origin", "null")))
