@@ -10,18 +10,19 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from kirotunnel import events as ev
-from kirotunnel.errors import SettingsError
 from kirotunnel.wire.terminal import one_line
 
 Kind = Literal["machine", "person", "port", "lost"]
 SUFFIXES: Final = (".svg", ".html")
+MAX_MOMENTS: Final = 20_000
+"""Events that are kept; those of a fleet of hundreds, and no more if a browser knocks without end."""
 
 
 class Moment(NamedTuple):
@@ -223,31 +224,29 @@ class Timeline:
     """Notes every event as it comes, and writes the picture when the last one has come."""
 
     def __init__(self, file: Path) -> None:
-        if file.suffix.lower() not in SUFFIXES:
-            raise SettingsError(f"--timeline {file}: the name must end in .svg or .html")
-        if not file.absolute().parent.is_dir():
-            raise SettingsError(f"--timeline {file}: there is no directory {file.absolute().parent}")
-        self._file = file
+        self.file = file
         self._began = time.monotonic()
         self._moments: list[Moment] = []
 
-    def note(self, event: ev.Event, target: str | None) -> None:
-        """Keep an event; a `Result` is the last one."""
-        at = round((time.monotonic() - self._began) * 1000)
-        self._moments.append(Moment(at, target, event))
+    def of(self, target: str | None) -> Callable[[ev.Event], None]:
+        """What takes the events of that target."""
+
+        def note(event: ev.Event) -> None:
+            at = round((time.monotonic() - self._began) * 1000)
+            if len(self._moments) < MAX_MOMENTS:
+                self._moments.append(Moment(at, target, event))
+
+        return note
 
     def write(self) -> None:
-        """Write the picture, whole or not at all. Raises SettingsError where the file cannot be written."""
-        render = page if self._file.suffix.lower() == ".html" else draw
+        """Write the picture, whole or not at all. Raises OSError where the file cannot be written."""
+        render = page if self.file.suffix.lower() == ".html" else draw
+        handle, name = tempfile.mkstemp(dir=self.file.absolute().parent, prefix=f".{self.file.name}.")
         try:
-            handle, name = tempfile.mkstemp(dir=self._file.absolute().parent, prefix=f".{self._file.name}.")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as out:
-                    out.write(render(self._moments))
-                Path(name).replace(self._file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(name).unlink()
-                raise
-        except OSError as exc:
-            raise SettingsError(f"--timeline {self._file} cannot be written: {exc.strerror}") from exc
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(render(self._moments))
+            Path(name).replace(self.file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise

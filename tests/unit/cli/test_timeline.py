@@ -6,12 +6,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kirotunnel import events as ev
+from kirotunnel.cli.main import cli
 from kirotunnel.cli.timeline import Moment, Span, Timeline, draw, page, spans
-from kirotunnel.errors import SettingsError
 
 ACCOUNT = ev.Account(type="social", provider="Google", email="ada@example.com")
 LOGIN: list[tuple[int, ev.Event]] = [
@@ -76,15 +77,19 @@ def test_it_is_well_formed_whatever_a_target_is_called(name: str, times: list[in
 
 @pytest.mark.parametrize("name", ["where.svg", "where.html", "WHERE.SVG"])
 def test_the_file_is_whole_and_alone(tmp_path: Path, name: str) -> None:
-    timeline = Timeline(tmp_path / name)
+    place = tmp_path / "pictures"
+    place.mkdir()
+    timeline = Timeline(place / name)
+    note = timeline.of("box")
     for _, event in LOGIN:
-        timeline.note(event, "box")
+        note(event)
     timeline.write()
-    assert [file.name for file in tmp_path.iterdir()] == [name]
-    assert "signed in" in (tmp_path / name).read_text("utf-8")
+    assert [file.name for file in place.iterdir()] == [name]
+    assert "signed in" in (place / name).read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["where.png", "where", "none/where.svg"])
 def test_a_name_that_cannot_be_is_refused_before_anything_begins(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="--timeline"):
-        Timeline(tmp_path / name)
+    ran = CliRunner().invoke(cli, ["login", "box", "--dry-run", "--timeline", str(tmp_path / name)])
+    assert ran.exit_code == 2
+    assert "--timeline" in ran.stderr
