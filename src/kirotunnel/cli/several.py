@@ -82,23 +82,23 @@ def run_on_targets(ctx: click.Context, errand: Errand[T]) -> int:
     """Do the errand on the targets that the command names, and report the end of it."""
     began = time.monotonic()
     chosen = ctx.params
-    name = _only_name(chosen)
+    name = only_name(chosen)
     timeline = Timeline(chosen["timeline"]) if chosen.get("timeline") else None
-    ending = Ending(name, _conversation(name, chosen, timeline), timeline=timeline)
+    ending = Ending(name, conversation_about(name, chosen, timeline), timeline=timeline)
 
     async def flow() -> int:
         targets = [name] if name is not None else await chosen_targets(ctx, ending.conversation)
         if not targets:
             return 0
         if len(targets) == 1:
-            ending.target, ending.conversation = targets[0], _conversation(targets[0], chosen, timeline)
+            ending.target, ending.conversation = targets[0], conversation_about(targets[0], chosen, timeline)
             return await _alone(ctx, errand, ending)
         return await _together(ctx, errand, ending, targets, began)
 
     return run_to_end(ending, flow, verbose=chosen["verbose"])
 
 
-def _only_name(chosen: dict[str, Any]) -> str | None:
+def only_name(chosen: dict[str, Any]) -> str | None:
     """The one target, where it is plain from the command line that there is one."""
     from kirotunnel.targets.selection import is_pattern
 
@@ -111,7 +111,8 @@ def _only_name(chosen: dict[str, Any]) -> str | None:
     return name
 
 
-def _conversation(target: str | None, chosen: dict[str, Any], timeline: Timeline | None) -> Conversation:
+def conversation_about(target: str | None, chosen: dict[str, Any], timeline: Timeline | None = None) -> Conversation:
+    """Who is told of that target; None for this machine, or before it is known."""
     how = {"verbose": chosen["verbose"], "quiet": chosen["quiet"]}
     return make_conversation(target, as_json=chosen["as_json"], **how, timeline=timeline)
 
