@@ -6,25 +6,41 @@ Ten remote CLIs that all chose 3128 need one 3128 here. Its listeners open with 
 from __future__ import annotations
 
 import asyncio
-import socket
+import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import Final
 
 from kirotunnel.errors import KirotunnelError, PortAwaitedError, StateNotUniqueError
-from kirotunnel.events import RefusalReason
+from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local import loopback_server
+from kirotunnel.local.channel import answers
 from kirotunnel.local.http1 import Request
-from kirotunnel.local.loopback import bind_loopback, busy_on_loopback
-from kirotunnel.local.loopback_server import Answer, LoopbackServer
+from kirotunnel.local.loopback import busy_on_loopback
+from kirotunnel.local.loopback_server import Answer, Visitor
+from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
 from kirotunnel.local.pages import REFUSALS, Page, render
 from kirotunnel.local.relay import Route
-from kirotunnel.wire.gate import FollowUp, Forward, LegRule, Pass, Preflight, Refuse, RequestHead, decide
-from kirotunnel.wire.sharing import ANY, state_key
+from kirotunnel.local.shared_port import SharedPort
+from kirotunnel.wire.gate import (
+    Decision,
+    FollowUp,
+    Forward,
+    LegRule,
+    Pass,
+    Preflight,
+    Refuse,
+    RequestHead,
+    decide,
+)
+from kirotunnel.wire.sharing import ANY, STATE, WIDE, keys_of, keys_of_leg, page_key, state_key
 
+_log = logging.getLogger(__name__)
+
+AWAKE_S: Final = 0.5
+"""Seconds in which another process that shares a port shows that it is awake."""
 _MAX_SPENT: Final = 256
 """Callbacks that a port remembers once their leg is over."""
 
@@ -32,7 +48,9 @@ _MAX_SPENT: Final = 256
 class CallbackPorts:
     """Who wants a port for a leg gets a lease here; all that shall share ports have the same of these."""
 
-    def __init__(self) -> None:
+    def __init__(self, meeting_place: Callable[[], MeetingPlace] | None = MeetingPlace.of_this_user) -> None:
+        """`meeting_place` is where other processes of this user find the ports; without it only we share them."""
+        self._meeting_place = meeting_place
         self._ports: dict[int, _Port] = {}
         self._turns: dict[int, asyncio.Lock] = {}
 
@@ -44,26 +62,50 @@ class CallbackPorts:
         async with self._turns.setdefault(route.port, asyncio.Lock()):
             port = self._ports.get(route.port)
             if port is None:
-                self._ports[route.port] = port = await _Port.open(route.port)
-            port.admit(route)
-        return Lease(route, port.server.listen, partial(self._leave, port, route))
+                self._ports[route.port] = port = await _Port.open(route.port, self._place())
+            try:
+                await port.admit(route)
+            except BaseException:
+                await self._leave_if_last(port, route.port)
+                raise
+        return Lease(route, port.share.server.listen, partial(self._leave, port, route))
 
     async def busy(self, numbers: Collection[int]) -> dict[int, str]:
         """Those of the ports that no leg could have here now, each with who has it."""
-        return await asyncio.to_thread(busy_on_loopback, [number for number in numbers if number not in self._ports])
+        return await asyncio.to_thread(self._busy, [number for number in numbers if number not in self._ports])
+
+    def _busy(self, numbers: Collection[int]) -> dict[int, str]:
+        busy = busy_on_loopback(numbers)
+        place = self._place() if busy else None
+        if place is not None:
+            busy = {number: who for number, who in busy.items() if not answers(place.address(number), AWAKE_S)}
+            place.close()
+        return busy
+
+    def _place(self) -> MeetingPlace | None:
+        try:
+            return self._meeting_place() if self._meeting_place is not None else None
+        except NoMeetingPlaceError as exc:
+            _log.debug("ports are not shared with other processes: %s", exc)
+            return None
 
     async def _leave(self, port: _Port, route: Route) -> None:
         """Take the leg off its port: at once for who comes from now on, in a moment for who is being answered."""
         port.dismiss(route)
-        last = not port.routes
-        if last:
-            port.server.stop()
+        if last := not port.routes:
+            port.share.stop()
             if self._ports.get(route.port) is port:
                 del self._ports[route.port]
         await port.drain(route)
         if last:
-            await port.server.close()
+            await port.share.close()
         await route.close()
+
+    async def _leave_if_last(self, port: _Port, number: int) -> None:
+        if not port.routes:
+            if self._ports.get(number) is port:
+                del self._ports[number]
+            await port.share.close()
 
 
 class Lease:
@@ -96,40 +138,52 @@ class Lease:
 
 
 class _Port:
-    """The listeners of one port, and the routes behind it."""
+    """One port, and the routes of this process behind it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, place: MeetingPlace | None) -> None:
         self.number = number
         self.routes: list[Route] = []
-        self.server: LoopbackServer
-        self._spent: deque[LegRule] = deque(maxlen=_MAX_SPENT)
+        self.share = SharedPort(
+            number, place, handle=self._handle, stray=self._stray, keys=self._keys, gone=self._remember
+        )
+        self._spent: deque[str] = deque(maxlen=_MAX_SPENT)
         self._answering: dict[asyncio.Task[None], Route] = {}
 
     @classmethod
-    async def open(cls, number: int) -> _Port:
-        port = cls(number)
-        sockets = await _bind(number)
-        port.server = LoopbackServer(sockets, port._handle, port._stray)
-        try:
-            await port.server.start()
-        except BaseException:
-            port.server.stop()
-            raise
+    async def open(cls, number: int, place: MeetingPlace | None) -> _Port:
+        port = cls(number, place)
+        await port.share.open()
         return port
 
-    def admit(self, route: Route) -> None:
+    async def admit(self, route: Route) -> None:
         """Serve this leg, too. Raises where a callback could then belong to two."""
         key = state_key(route.rule.state)
-        if any(state_key(other.rule.state) == key for other in self.routes):
+        if key in self._keys():
             raise already_awaited(route, key)
         self.routes.append(route)
+        granted = False
+        try:
+            granted = await self.share.claim(key)
+        finally:
+            if not granted:
+                self.routes.remove(route)
+                self.share.tell(drop=[key])
+        if not granted:
+            raise already_awaited(route, key)
 
     def dismiss(self, route: Route) -> None:
         """Serve this leg no longer."""
         self.routes.remove(route)
-        if route.rule.state is not None:
-            # A browser that comes again with a callback that was taken must not end up at a leg that takes any.
-            self._spent.append(replace(route.rule, follow_up=None))
+        keys = keys_of_leg(route.rule)
+        self._remember(keys)
+        self.share.tell(drop=keys)
+
+    def _keys(self) -> list[str]:
+        return [key for route in self.routes for key in keys_of_leg(route.rule)]
+
+    def _remember(self, keys: Iterable[str]) -> None:
+        # A browser that comes again with a callback that was taken must not end up at a leg that takes any.
+        self._spent.extend(key for key in keys if key.startswith(STATE))
 
     async def drain(self, route: Route) -> None:
         """Let this route's answers under way finish for a moment, then end them."""
@@ -143,30 +197,45 @@ class _Port:
 
     # --- one request -------------------------------------------------------------------------------------------------
 
-    async def _handle(self, request: Request) -> Answer:
+    async def _handle(self, request: Request, visitor: Visitor) -> Answer | None:
         head = RequestHead.of(request.method, request.target, request.headers, request.body)
-        match decide(head, self.number, [*(route.rule for route in self.routes), *self._spent]):
+        decision = decide(head, self.number, [route.rule for route in self.routes])
+        if isinstance(decision, Refuse) and decision.reason in {"malformed", "host"}:
+            return self._stray(decision.reason)
+        keys = keys_of(head)
+        if _by_its_key(decision, keys):
+            return await self._answer(decision, request)
+        if self.share.pass_on(visitor, keys):
+            return None
+        if any(key in self._spent for key in keys):
+            return self._own(Page.NOT_YOURS)
+        if isinstance(decision, Refuse) and self.share.pass_on(visitor, [ANY, WIDE]):
+            return None
+        return await self._answer(decision, request)
+
+    async def _answer(self, decision: Decision, request: Request) -> Answer:
+        match decision:
+            case Forward(rule, outcome):
+                return await self._call_back(rule, request, outcome)
+            case FollowUp(rule):
+                return await self._whose(rule).follow_up(request)
+            case Pass(rule):
+                return await self._whose(rule).fetch(request)
+            case Preflight(rule):
+                return self._whose(rule).preflight(request)
             case Refuse(_, reason):
                 return self._stray(reason)
-            case Forward(rule, outcome):
-                if (route := self._belonging_to(rule)) is None:
-                    return self._own(Page.NOT_YOURS)
-                return await route.callback(request, outcome, among_others=len(self.routes) > 1)
-            case FollowUp(rule):
-                if (route := self._belonging_to(rule)) is None:
-                    return self._own(Page.NOT_HERE)
-                return await route.follow_up(request)
-            case Pass(rule):
-                route = self._belonging_to(rule)
-                return self._own(Page.NOT_HERE) if route is None else await route.fetch(request)
-            case Preflight(rule):
-                route = self._belonging_to(rule)
-                return self._own(Page.NOT_HERE) if route is None else route.preflight(request)
 
-    def _belonging_to(self, rule: LegRule) -> Route | None:
-        route = next((route for route in self.routes if route.rule is rule), None)
-        if route is None:
-            return None
+    async def _call_back(self, rule: LegRule, request: Request, outcome: Outcome) -> Answer:
+        route = self._whose(rule)
+        among_others = len(self.routes) > 1 or self.share.has_others
+        answer = await route.callback(request, outcome, among_others=among_others)
+        if route.rule.follow_up is not None:
+            self.share.tell(add=[page_key(route.rule.follow_up)])  # before the browser asks for it
+        return answer
+
+    def _whose(self, rule: LegRule) -> Route:
+        route = next(route for route in self.routes if route.rule is rule)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - each connection is served in a task of its own
         self._answering[task] = route
@@ -188,6 +257,16 @@ class _Port:
         return Answer(status, tuple(headers), body)
 
 
+def _by_its_key(decision: Decision, keys: list[str]) -> bool:
+    """Whether this request is that leg's for sure, not only because it takes more than others."""
+    match decision:
+        case FollowUp():
+            return True
+        case Forward(rule) | Pass(rule) | Preflight(rule):
+            return rule.state is not None and state_key(rule.state) in keys
+    return False
+
+
 def already_awaited(route: Route, key: str) -> KirotunnelError:
     """The error of a leg whose callback could as well be another's."""
     if key == ANY:
@@ -195,19 +274,3 @@ def already_awaited(route: Route, key: str) -> KirotunnelError:
     return StateNotUniqueError(
         f"{route.cli} on {route.host} asks for a sign-in with the state of another one that waits on port {route.port}"
     )
-
-
-async def _bind(number: int) -> list[socket.socket]:
-    """Bind in a thread, since to name the holder of a port takes a while; who is cancelled leaves nothing bound."""
-    binding = asyncio.ensure_future(asyncio.to_thread(bind_loopback, number))
-    try:
-        return await asyncio.shield(binding)
-    except asyncio.CancelledError:
-        binding.add_done_callback(_close_all)
-        raise
-
-
-def _close_all(binding: asyncio.Future[list[socket.socket]]) -> None:
-    if not binding.cancelled() and binding.exception() is None:
-        for sock in binding.result():
-            sock.close()

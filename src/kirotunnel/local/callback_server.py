@@ -18,7 +18,7 @@ from kirotunnel.errors import CallbackPortsBusyError, LocalPortError
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback import bind_loopback
-from kirotunnel.local.loopback_server import Answer, LoopbackServer
+from kirotunnel.local.loopback_server import Answer, LoopbackServer, Visitor
 from kirotunnel.local.pages import REFUSALS, Page, render
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import Forward, LegRule, Refuse, RequestHead, decide
@@ -107,7 +107,7 @@ class CallbackServer:
 
     # --- one request -------------------------------------------------------------------------------------------------
 
-    async def _handle(self, request: Request) -> Answer:
+    async def _handle(self, request: Request, _: Visitor) -> Answer:
         head = RequestHead.of(request.method, request.target, request.headers, request.body)
         match decide(head, self.port, [self._rule]):
             case Forward(_, outcome):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -57,6 +58,18 @@ class ServerConnection:
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._asked_for_head = False
+        self.received = bytearray()
+        """All that the browser has sent so far: at most a request within the limits, and one piece more."""
+
+    @property
+    def descriptor(self) -> int:
+        """Its file descriptor, as long as it is open."""
+        sock: socket.socket = self._writer.get_extra_info("socket")
+        return sock.fileno()
+
+    def abandon(self) -> None:
+        """Let go of it without a word: whoever else has the connection goes on with it."""
+        self._writer.transport.abort()
 
     @property
     def reusable(self) -> bool:
@@ -66,6 +79,7 @@ class ServerConnection:
     def next_cycle(self) -> None:
         """Get ready for the next request on the same connection."""
         self._h11.start_next_cycle()
+        self.received.clear()
 
     async def read_request(self) -> Request | None:
         """The next request with its body; None when the other side closed before sending one.
@@ -100,7 +114,9 @@ class ServerConnection:
             if self._h11.they_are_waiting_for_100_continue:
                 self._write(self._h11.send(h11.InformationalResponse(status_code=100, headers=[])))
             try:
-                self._h11.receive_data(await self._reader.read(_CHUNK))
+                data = await self._reader.read(_CHUNK)
+                self.received += data
+                self._h11.receive_data(data)
             except ConnectionError as exc:
                 raise h11.RemoteProtocolError("the connection was reset") from exc
         return event

@@ -6,6 +6,7 @@ ours, a stranger on the other would get the authorization code (RFC 8252 §7.3, 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import sys
@@ -26,22 +27,18 @@ def bind_loopback(port: int) -> list[socket.socket]:
     Raises LocalPortError, naming the holder, when either is taken; then neither stays bound. `port` 0 takes a port
     that is free on both.
     """
-    sockets: list[socket.socket] = []
     try:
-        for family, address in _FAMILIES:
-            try:
-                sock = _listen(family, address, port)
-            except OSError as exc:
-                if family is socket.AF_INET6 and exc.errno in _NO_SUCH_FAMILY:
-                    continue  # nobody else can have it either
-                raise _port_error(port, address, exc) from exc
-            sockets.append(sock)
-            port = port or sock.getsockname()[1]
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
+        return _listen_on_both(port)
+    except _RefusedError as exc:
+        raise _port_error(exc) from exc.cause
+
+
+async def listen_on_loopback(port: int) -> list[socket.socket]:
+    """The same in an event loop, where only looking for the holder takes a while: who is cancelled leaves nothing."""
+    try:
+        return _listen_on_both(port)
+    except _RefusedError as exc:
+        raise await asyncio.to_thread(_port_error, exc) from exc.cause
 
 
 def busy_on_loopback(ports: Collection[int]) -> dict[int, str]:
@@ -74,6 +71,35 @@ def _why_not(port: int) -> int | None:
     return None
 
 
+class _RefusedError(Exception):
+    """An address of a port cannot be had."""
+
+    def __init__(self, port: int, address: str, cause: OSError) -> None:
+        super().__init__(port, address)
+        self.port = port
+        self.address = address
+        self.cause = cause
+
+
+def _listen_on_both(port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in _FAMILIES:
+            try:
+                sock = _listen(family, address, port)
+            except OSError as exc:
+                if family is socket.AF_INET6 and exc.errno in _NO_SUCH_FAMILY:
+                    continue  # nobody else can have it either
+                raise _RefusedError(port, address, exc) from exc
+            sockets.append(sock)
+            port = port or sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     sock = _bound(family, address, port)
     try:
@@ -104,7 +130,8 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
     return sock
 
 
-def _port_error(port: int, address: str, cause: OSError) -> LocalPortError:
+def _port_error(refused: _RefusedError) -> LocalPortError:
+    port, address, cause = refused.port, refused.address, refused.cause
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     if cause.errno == errno.EACCES:
         return LocalPortError(

@@ -36,20 +36,29 @@ class Answer:
     """Called once the browser has it, or is gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks: a browser's connection."""
+
+    connection: ServerConnection
+    brought_by: object | None = None
+    """Who accepted it, where that was not us."""
+
+
 class LoopbackServer:
-    """Serves these listening sockets until it is closed."""
+    """Serves these listening sockets until it is closed, and connections that others accepted."""
 
     def __init__(
         self,
         sockets: list[socket.socket],
-        handle: Callable[[Request], Awaitable[Answer]],
+        handle: Callable[[Request, Visitor], Awaitable[Answer | None]],
         stray: Callable[[RefusalReason], Answer],
     ) -> None:
-        """`handle` answers a request; `stray` counts and answers what is none, where there is still somebody to."""
+        """`handle` answers a request, or gives it to somebody else (None); `stray` counts and answers what is none."""
         self.port: int = sockets[0].getsockname()[1]
         self.listen = tuple(_shown(sock.getsockname()) for sock in sockets)
         """`ADDR:PORT` of each listener."""
-        self._sockets = sockets
+        self.sockets = sockets
         self._handle = handle
         self._stray = stray
         self._servers: list[asyncio.Server] = []
@@ -60,18 +69,31 @@ class LoopbackServer:
 
     async def start(self) -> None:
         """Accept from now on."""
-        for sock in self._sockets:
-            self._servers.append(await asyncio.start_server(self._connected, sock=sock, backlog=_ACCEPTED_AT_ONCE))
+        if self._servers or self._stopped:
+            return
+        for sock in self.sockets:
+            # In two steps: who is cancelled in the first has nothing to close, and in the second we know of it.
+            server = await asyncio.start_server(
+                self._connected, sock=sock.dup(), backlog=_ACCEPTED_AT_ONCE, start_serving=False
+            )
+            self._servers.append(server)
+            await server.start_serving()
             # The same number would be the kernel's queue, in which a browser waits behind a flood instead of being told
             # to come again in a second.
-            sock.listen(BACKLOG)
+            if not self._stopped:
+                sock.listen(BACKLOG)
+
+    def pause(self) -> None:
+        """Accept no longer. The port stays ours."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     def stop(self) -> None:
         """Free the port at once; requests under way go on."""
         self._stopped = True
-        for server in self._servers:
-            server.close()
-        for sock in self._sockets:
+        self.pause()
+        for sock in self.sockets:
             sock.close()
         for task in list(self._waiting):
             task.cancel()
@@ -89,7 +111,27 @@ class LoopbackServer:
 
     # --- one connection ----------------------------------------------------------------------------------------------
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def adopt(self, sock: socket.socket, received: bytes, brought_by: object) -> None:
+        """Serve a connection that somebody else accepted, who has read this whole request from it."""
+        task = asyncio.ensure_future(self._adopted(sock, received, brought_by))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _adopted(self, sock: socket.socket, received: bytes, brought_by: object) -> None:
+        try:
+            sock.setblocking(False)
+            _, writer = await asyncio.open_connection(sock=sock)
+        except (OSError, ValueError):
+            sock.close()
+            return
+        reader = asyncio.StreamReader()
+        reader.feed_data(received)
+        reader.feed_eof()
+        await self._connected(reader, writer, brought_by)
+
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, brought_by: object | None = None
+    ) -> None:
         if self._stopped:  # accepted before, but its turn came after
             writer.transport.abort()
             return
@@ -98,7 +140,7 @@ class LoopbackServer:
         self._tasks.add(task)
         connection = ServerConnection(reader, writer)
         try:
-            await self._serve(connection, task)
+            await self._serve(Visitor(connection, brought_by), task)
             await connection.close()
         except asyncio.CancelledError:
             # The server is closing. asyncio's streams log a cancelled handler as an error, so it ends here.
@@ -107,15 +149,9 @@ class LoopbackServer:
             self._tasks.discard(task)
             self._waiting.pop(task, None)
 
-    async def _serve(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
-        answer = await self._answer(connection, task)
-        if answer is None:
-            return
-        await connection.respond(answer.status, answer.headers, answer.body)
-        if answer.sent is not None:
-            answer.sent()
-
-    async def _answer(self, connection: ServerConnection, task: asyncio.Task[None]) -> Answer | None:
+    async def _serve(self, visitor: Visitor, task: asyncio.Task[None]) -> None:
+        connection = visitor.connection
+        answer: Answer | None
         self._make_room()
         self._waiting[task] = None
         try:
@@ -124,13 +160,20 @@ class LoopbackServer:
         except TimeoutError:
             request = None
         except MalformedRequestError:
-            return self._stray("malformed")
+            answer = self._stray("malformed")
+            return await connection.respond(answer.status, answer.headers, answer.body)
         finally:
             self._waiting.pop(task, None)
         if request is None:
             self._stray("idle")
             return None
-        return await self._handle(request)
+        answer = await self._handle(request, visitor)
+        if answer is None:
+            return connection.abandon()
+        await connection.respond(answer.status, answer.headers, answer.body)
+        if answer.sent is not None:
+            answer.sent()
+        return None
 
     def _make_room(self) -> None:
         if len(self._waiting) >= min(MAX_WAITING, self._room):

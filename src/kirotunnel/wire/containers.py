@@ -340,10 +340,12 @@ _NOT_PERMITTED: Final = re.compile(
     re.IGNORECASE,
 )
 _NOT_FOUND: Final = re.compile(
-    r"no such container|no such object|no container with|container \S+ not found|\(NotFound\)|no such pod",
+    r"no such container|no such object|no container with|container .*not found|\(NotFound\)|no such pod", re.IGNORECASE
+)
+_NO_SHELL: Final = re.compile(
+    r"/bin/sh.*(no such file|not found|not executable)|no such file or directory|executable file not found",
     re.IGNORECASE,
 )
-_NO_SHELL: Final = re.compile(r"/bin/sh.*(no such file|not found|permission denied|exec format error)", re.IGNORECASE)
 _NOT_RUNNING: Final = re.compile(
     r"not running|is paused|has stopped|completed pod|container state improper|is stopped|is created", re.IGNORECASE
 )
@@ -398,8 +400,6 @@ def not_entered(entry: Entry, where: str, code: int | None, said: str) -> Target
     """Why a shell inside did not speak, from the words of the engine's `exec`."""
     what = f"{entry.inside.describe()} on {where}"
     words = one_line(said, 200) or ("it said nothing" if code is None else f"exit code {code}")
-    if _NO_SHELL.search(said):
-        return ContainerWithoutShellError(f"{what} has no /bin/sh: {words}")
     if _NOT_PERMITTED.search(said):
         return EngineNotPermittedError(
             f"{entry.engine} does not let us into {what}: {words}", _permission_hint(entry.engine)
@@ -408,7 +408,7 @@ def not_entered(entry: Entry, where: str, code: int | None, said: str) -> Target
         return ContainerNotRunningError(f"{what} is not running: {words}")
     if _NOT_FOUND.search(said):
         return ContainerNotFoundError(f"{entry.engine} has no {what} any more: {words}")
-    if code in {126, 127}:
+    if _NO_SHELL.search(said) or code in {126, 127}:
         return ContainerWithoutShellError(f"{what} has no /bin/sh: {words}")
     return EngineNotAnsweringError(
         f"{entry.engine} does not run a shell in {what}: {words}", _answer_hint(entry.engine)
