@@ -109,12 +109,22 @@ class Tab:
         """Press `allow` or `deny`."""
         self._do(lambda: self._page.locator(f"#{decision}").click())
 
-    def sign_in(self) -> str:
-        """At `oidc-provider`: sign in, consent, come back by the link at the end, or as the provider sends the browser.
+    def sign_in(self) -> None:
+        """At `oidc-provider`: sign in and consent, each button pressed with the mouse."""
+        self._do(self._sign_in)
 
-        Every button is pressed with the mouse. Gives what the page says at which the browser arrives.
-        """
-        return self._do(self._sign_in)
+    def way_back(self) -> str:
+        """The address of the link that leads back to the command line."""
+        return self._do(lambda: str(self._page.locator("#continue").get_attribute("href")))
+
+    def says(self, text: str) -> bool:
+        """Whether the page comes to say this."""
+        self._do(lambda: self._page.get_by_text(text).first.wait_for())
+        return True
+
+    def text(self) -> str:
+        """What the page says."""
+        return self._do(self._text)
 
     def continue_(self) -> None:
         """Click on what leads back to the command line."""
@@ -143,19 +153,17 @@ class Tab:
                 self._page.locator("#region").fill("us-east-1")
             self._page.locator(f"#{link}").click()
 
-    def _sign_in(self) -> str:
+    def _sign_in(self) -> None:
         page = self._page
-        for _ in range(3):
-            if page.locator("input[name=login]").count():
-                page.fill("input[name=login]", "ada")
-                page.fill("input[name=password]", "not-checked")
-            button = page.locator("button[type=submit], #continue").first
-            if not button.count():
-                break
+        page.locator("input[name=login]").fill("ada")
+        page.locator("input[name=password]").fill("not-checked")
+        for _ in ("sign in", "consent"):
             with page.expect_navigation():
-                button.click()
-        page.wait_for_load_state()
-        return page.inner_text("body")
+                page.locator("button[type=submit]").click()
+
+    def _text(self) -> str:
+        self._page.wait_for_load_state()
+        return self._page.inner_text("body")
 
     def _hold_down(self) -> None:
         link = self._page.locator("#continue")

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +13,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import sync_playwright
 
+from integration.openid_provider import running_provider
 from integration.sign_in_world import Notes
 from kirotunnel import events as ev
 from kirotunnel.errors import DiscoveryError, OAuthError, SessionEndedError, TokenRequestError
@@ -30,38 +27,12 @@ from kirotunnel.oauth import openid_provider as openid
 from kirotunnel.oauth.authorization import Granted, read_response
 from kirotunnel.oauth.http import HttpClient
 from kirotunnel.oauth.session import dump
-from lab.requirements import find, require, unmet
+from lab.requirements import find, require
 
 pytestmark = [pytest.mark.browser]
 
-FOLDER = Path(__file__).parent.parent / "oidc_provider"
 CLIENT_ID = "kirotunnel-test"
 ANY = Choice()
-
-
-@contextmanager
-def running_provider(**options: Any) -> Iterator[str]:
-    """The provider as a process; gives its issuer."""
-    require("node", "chromium")
-    if not (FOLDER / "node_modules").is_dir():
-        unmet("tests/oidc_provider/node_modules is not there (scripts/test installs it)")
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        [find("node") or "node", str(FOLDER / "server.mjs")],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "OIDC_OPTIONS": json.dumps(options)},
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        yield json.loads(process.stdout.readline())["issuer"]
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 // A certified OpenID provider, on loopback unless told otherwise. Says its issuer on stdout, ends with its input.
 // OIDC_OPTIONS (JSON): `ttl` overrides lifetimes in seconds, `sayIssuer` makes the metadata name another issuer,
 // `listen` is another address, `clients` are more clients (metadata of RFC 7591) which may do without PKCE,
-// `scopes` are more scopes, `/tls/` has metadata as a client behind a proxy that ends TLS sees them,
+// `jwt` are client IDs whose access tokens are JWTs for them, `scopes` are more scopes,
 // `handOver: "link"` ends on a page with a link back to the client, as many providers' pages do, and not on a redirect.
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
@@ -37,6 +37,16 @@ const provider = new Provider(issuer, {
     devInteractions: { enabled: true },
     deviceFlow: { enabled: true },
     revocation: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: (_, client) => (options.jwt?.includes(client.clientId) ? `urn:${client.clientId}` : undefined),
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_, resource, client) => ({
+        scope: 'openid email',
+        audience: client.clientId,
+        accessTokenFormat: 'jwt',
+      }),
+    },
   },
   pkce: { required: (_, client) => client.clientId === kirotunnel },
   rotateRefreshToken: true,
@@ -68,6 +78,7 @@ if (options.handOver === 'link') {
   });
 }
 
+// Below `/tls` are metadata for a client that speaks to https alone: as if a proxy in between ended TLS.
 const metadata = (said, tokenEndpoint) =>
   JSON.stringify({
     issuer: said,

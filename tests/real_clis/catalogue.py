@@ -6,37 +6,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from lab.setup_script import REAL_CLIS
 
 FOLDER: Final = Path(__file__).parent
 SECRET: Final = "of-no-value"
+USER: Final = "bash"
+"""Who signs in on the remote."""
+HOME: Final = f"/home/{USER}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealCLI:
-    """One command line. In its texts `{issuer}`, `{client}` and `{there}` stand for what is known at the start."""
+    """One command line. In its texts `{issuer}`, `{home}` and so on stand for what is known at the start."""
 
     name: str
     login: tuple[str, ...]
     """The words behind its name that sign in."""
     program: tuple[str, ...]
     """What its name stands for on the remote."""
+    needs: tuple[str, ...]
+    """What of the system it is, or runs with."""
     redirect_uris: tuple[str, ...]
     """Without a port, where any port will do (RFC 8252 section 7.3)."""
     scopes: tuple[str, ...] = ()
     """What it asks for that the provider does not know by itself."""
     says: str
     """Part of what it says once it is signed in."""
-    callback: str
-    """The request that brings its response: method and path."""
+    page: str
+    """Part of the page at which the browser ends."""
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     """Files in the home directory, by path."""
-    input: str = ""
-    """What it reads before it begins."""
     has_secret: bool = True
+    has_jwt: bool = False
+    """Whether it wants a JWT for its access token."""
 
     @property
     def client(self) -> dict[str, Any]:
@@ -55,10 +59,10 @@ class RealCLI:
         """The text with what is known now."""
         known = {
             "issuer": issuer,
-            "host": urlsplit(issuer).netloc,
             "client": self.name,
             "secret": SECRET,
             "there": REAL_CLIS,
+            "home": HOME,
         }
         for name, value in known.items():
             text = text.replace(f"{{{name}}}", value)
@@ -68,23 +72,17 @@ class RealCLI:
 _PYTHON: Final = {"PYTHONPATH": "{there}/.python", "PYTHONDONTWRITEBYTECODE": "1"}
 _GOOGLE: Final = """{"installed": {"client_id": "{client}", "client_secret": "{secret}", "auth_uri": "{issuer}/auth",
 "token_uri": "{issuer}/token", "redirect_uris": ["http://localhost"]}}"""
-_GIT: Final = """\
-[credential "{issuer}"]
-oauthClientId = {client}
-oauthClientSecret = {secret}
-oauthAuthURL = /auth
-oauthTokenURL = /token
-oauthScopes = openid
-"""
 
 RCLONE: Final = RealCLI(
     name="rclone",
     login=("authorize", "drive", "rclone", SECRET),
     program=("/usr/bin/rclone",),
+    needs=("rclone",),
+    needs=("python3",),
     redirect_uris=("http://127.0.0.1:53682/",),
     scopes=("https://www.googleapis.com/auth/drive",),
     says='{"access_token":',
-    callback="GET /",
+    page="Success!",
     environment={"RCLONE_DRIVE_AUTH_URL": "{issuer}/auth", "RCLONE_DRIVE_TOKEN_URL": "{issuer}/token"},
 )
 GOOGLE: Final = RealCLI(
@@ -93,7 +91,7 @@ GOOGLE: Final = RealCLI(
     program=("/usr/bin/python3", "-m", "google_auth_oauthlib.tool"),
     redirect_uris=("http://localhost/",),
     says="credentials saved",
-    callback="GET /",
+    page="The authentication flow has completed",
     environment={**_PYTHON, "OAUTHLIB_INSECURE_TRANSPORT": "1", "OAUTHLIB_RELAX_TOKEN_SCOPE": "1"},
     files={"client.json": _GOOGLE},
 )
@@ -101,9 +99,10 @@ MSAL: Final = RealCLI(
     name="msal",
     login=("{issuer}", "msal"),
     program=("/usr/bin/python3", "{there}/msal_login.py"),
+    needs=("python3",),
     redirect_uris=("http://localhost",),
     says="signed in as ada",
-    callback="POST /",
+    page="Authentication complete",
     environment=_PYTHON,
     has_secret=False,
 )
@@ -111,15 +110,17 @@ WRANGLER: Final = RealCLI(
     name="wrangler",
     login=("login", "--scopes", "account:read", "user:read"),
     program=("/usr/bin/node", "{there}/node_modules/wrangler/bin/wrangler.js"),
+    needs=("node",),
     redirect_uris=("http://localhost:8976/oauth/callback",),
     scopes=("account:read", "user:read"),
     says="Successfully logged in",
-    callback="GET /oauth/callback",
+    page="",  # it sends the browser on to Cloudflare's own page, which is out of reach here
     environment={
         "WRANGLER_AUTH_URL": "{issuer}/auth",
         "WRANGLER_TOKEN_URL": "{issuer}/token",
         "WRANGLER_CLIENT_ID": "{client}",
         "WRANGLER_SEND_METRICS": "false",
+        "TMPDIR": "{home}",  # where it leaves the time of its last look for a newer version
     },
     has_secret=False,
 )
@@ -127,20 +128,32 @@ DATABRICKS: Final = RealCLI(
     name="databricks-sdk",
     login=("{issuer}", "databricks-sdk"),
     program=("/usr/bin/python3", "{there}/databricks_login.py"),
+    needs=("python3",),
     redirect_uris=("http://localhost:8020",),
     says="signed in with Bearer",
-    callback="GET /",
+    page="You can close this tab",
     environment=_PYTHON,
     has_secret=False,
 )
-GIT: Final = RealCLI(
-    name="git-credential-oauth",
-    login=("-verbose", "get"),
-    program=("/usr/bin/git-credential-oauth",),
-    redirect_uris=("http://127.0.0.1",),
-    says="password=",
-    callback="GET /",
-    files={".gitconfig": _GIT},
-    input="protocol=http\nhost={host}\n\n",
+OIDC_AGENT: Final = RealCLI(
+    name="oidc-gen",
+    login=("--client-id", "{client}", "--client-secret", "{secret}", "--issuer", "{issuer}", "mine"),
+    program=("/bin/sh", "{there}/oidc_gen.sh"),
+    needs=("oidc-gen", "oidc-agent"),
+    redirect_uris=("http://localhost:4242",),
+    says="Everything setup correctly!",
+    page="Successfully performed code exchange",
+    environment={"OIDC_PASSWORD": "{secret}"},
 )
-CLIS: Final = (RCLONE, GOOGLE, MSAL, WRANGLER, DATABRICKS, GIT)
+SIGSTORE: Final = RealCLI(
+    name="sigstore",
+    login=("{issuer}", "{client}", "{secret}"),
+    program=("/usr/bin/python3", "{there}/sigstore_login.py"),
+    needs=("python3",),
+    redirect_uris=("http://localhost/auth/callback",),
+    says="signed in as ada",
+    page="authentication successful!",
+    environment=_PYTHON,
+    has_jwt=True,
+)
+CLIS: Final = (RCLONE, GOOGLE, MSAL, WRANGLER, DATABRICKS, OIDC_AGENT, SIGSTORE)

@@ -43,7 +43,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # RFC 1123 labels and subdomains, as Kubernetes' apimachinery/pkg/util/validation has them.
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_NUMBER: Final = re.compile(r"[0-9]{1,4}")
 # What no login shell reads otherwise than it stands: not `=` (zsh), `%` (fish), `~`, `#`, quotes, globs.
 _SAFE_PATH: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
 
@@ -243,10 +242,8 @@ def _answers(records: Sequence[Record]) -> list[_Answer]:
             words.append(record.value)
         elif record.key == "answer":
             engine, index, code, path = (record.value.split(" ", 3) + [""] * 4)[:4]
-            if engine in {*ENGINES, *Pod.engines}:  # it goes into messages and commands; no other was asked
-                number = int(code) if _NUMBER.fullmatch(code) else 1
-                place = int(index) if _NUMBER.fullmatch(index) else 0
-                found.append(_Answer(engine, path, place, number, tuple(words)))
+            number = int(code) if code.isdecimal() else 1
+            found.append(_Answer(engine, path, int(index) if index.isdecimal() else 0, number, tuple(words)))
             words = []
     return found
 
