@@ -104,6 +104,31 @@ class BrowserNotFoundError(SettingsError):
     default_hint = "correct the command, or use --no-browser and open the printed URL yourself"
 
 
+class ProfileError(SettingsError):
+    """A profile cannot be used."""
+
+    code = "KT106"
+    title = "Profile cannot be used"
+    explanation = (
+        "A profile describes a command-line tool to kirotunnel, as TOML; your own are in the folder profiles/ beside "
+        "the settings file. The message names the file, the line and the key: the key is not known or missing, or its "
+        "value has the wrong type or makes no sense. docs/profiles.md has all keys."
+    )
+    default_hint = "correct that line, or move the file away; docs/profiles.md has all keys"
+
+
+class ProfileNotFoundError(SettingsError):
+    """There is no profile of that name."""
+
+    code = "KT107"
+    title = "Profile not found"
+    explanation = (
+        "No profile of that name is built in, and none is in the folder profiles/ beside your settings file. "
+        "`kirotunnel profiles` lists all there are. A command without a profile works too, by the general rules."
+    )
+    default_hint = "`kirotunnel profiles` lists them; without --profile the general rules do"
+
+
 # --- KT2xx: the target -----------------------------------------------------------------------------------------------
 
 

@@ -234,6 +234,23 @@ class Port(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Profile(Event):
+    """What `profiles` says of one command-line tool."""
+
+    profile: str
+    """Its name."""
+    source: str
+    """`built-in`, or the user's own file."""
+    about: str
+    programs: tuple[str, ...]
+    arguments: str
+    """A regular expression that its logins' command lines are known by; empty for all of its commands."""
+    authorize_hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    """Empty where it chooses any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding(Event):
     """Something that doctor found."""
 

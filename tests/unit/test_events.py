@@ -38,6 +38,7 @@ NOT_SENT_YET: Final = {"reconnected", "finding"}
 # Readers ignore what they do not know, so there may be more.
 MORE: Final = {"request_refused": {"count"}}
 ADDED: Final = {"port": {"port", "state", "holders", "notes"}, "container": {"engine", "container"}}
+ADDED["profile"] = {"profile", "source", "about", "programs", "arguments", "authorize_hosts", "ports"}
 
 ADA: Final = Account(type="social", provider="Google", email="ada@example.com")
 EVENTS: Final[list[tuple[ev.Event, dict[str, Any]]]] = [
@@ -48,6 +49,26 @@ EVENTS: Final[list[tuple[ev.Event, dict[str, Any]]]] = [
     (
         ev.Connected(host_key="SHA256:abc", server="SSH-2.0-OpenSSH_9.2"),
         {"host_key": "SHA256:abc", "server": "SSH-2.0-OpenSSH_9.2"},
+    ),
+    (
+        ev.Profile(
+            profile="acme",
+            source="built-in",
+            about="",
+            programs=("acme",),
+            arguments="login",
+            authorize_hosts=("a.example",),
+            ports=(8976,),
+        ),
+        {
+            "profile": "acme",
+            "source": "built-in",
+            "about": "",
+            "programs": ["acme"],
+            "arguments": "login",
+            "authorize_hosts": ["a.example"],
+            "ports": [8976],
+        },
     ),
     (ev.Container(engine="docker", container="web"), {"engine": "docker", "container": "web"}),
     (

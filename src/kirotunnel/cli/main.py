@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "token": ("kirotunnel.cli.token", "Print this machine's access token."),
     "attach": ("kirotunnel.cli.attach", "Help a login that waits already in another terminal on a remote machine."),
     "run": ("kirotunnel.cli.run", "Run any command on a remote machine, with its browser and callbacks brought here."),
+    "profiles": ("kirotunnel.cli.profiles", "List the command-line tools that are known, and explain one."),
     "doctor": ("kirotunnel.cli.doctor", "Check this machine, and a target, for everything that can break a login."),
     "ports": ("kirotunnel.cli.ports", "Say who holds the callback ports of this machine, and what to do about it."),
     "demo": ("kirotunnel.cli.demo", "Show the whole remote login on this machine alone."),

@@ -10,9 +10,11 @@ import click
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import (
     browser_options,
+    container_options,
     ec2_options,
     ec2_options_of,
     fill_from_settings,
+    inside_of,
     ssh_options,
     ssh_options_of,
     target_name,
@@ -47,6 +49,7 @@ class _WithCommand(click.Command):
     metavar="HOST[:PORT]",
     help="Open pages on this host without asking, http included; repeatable.",
 )
+@click.option("--profile", metavar="NAME", help="What is known of COMMAND [default: the profile that recognises it].")
 @click.option(
     "-t", "terminal", flag_value=True, type=bool, default=None, help="A terminal for the command in any case."
 )
@@ -63,6 +66,7 @@ class _WithCommand(click.Command):
 @click.option("-q", "--quiet", is_flag=True, help="Only errors, and the address to open, on stderr.")
 @ssh_options
 @ec2_options
+@container_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], **_: Any) -> int:
     """Run COMMAND on TARGET as `ssh -t` does, with its browser and the callbacks of its logins brought here.
@@ -85,7 +89,7 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
 
     async def flow() -> int:
         fill_from_settings(ctx, name)
-        options = run_options(chosen | {"target": name})
+        options = run_options(chosen | {"target": name, "inside": inside_of(ctx)})
         environment = make_environment(chosen, conversation)
         if chosen["dry_run"]:
             click.echo(await _plan(options))
@@ -107,7 +111,9 @@ def run_options(chosen: dict[str, Any]) -> RunOptions:
         command=chosen["words"],
         ssh=ssh_options_of(chosen),
         ec2=ec2_options_of(chosen),
+        inside=chosen["inside"],
         terminal=chosen["terminal"],
+        profile=chosen["profile"],
         trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
         timeout_s=chosen["timeout"],
     )
@@ -120,10 +126,12 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
     import sys
 
     from kirotunnel.cli.login import make_environment as make
+    from kirotunnel.local.allowed_hosts import AllowedHosts
     from kirotunnel.local.terminal import Terminal
     from kirotunnel.ssh.prompts import Nobody
 
     environment = make({**chosen, "quiet": False, "paste": False}, conversation)
+    environment = dataclasses.replace(environment, allowed_hosts=AllowedHosts.of_this_user())
     if environment.terminal is None and os.name != "nt" and sys.stdin and sys.stdin.isatty():
         return dataclasses.replace(environment, terminal=Terminal(sys.stdin.fileno(), sys.stderr), prompts=Nobody())
     return environment
@@ -131,26 +139,26 @@ def make_environment(chosen: dict[str, Any], conversation: Conversation) -> Envi
 
 async def _plan(options: RunOptions) -> str:
     """What would be done. Connects to nothing."""
+    from kirotunnel.flows.run import chosen_profile
     from kirotunnel.targets.locate import locate
 
-    located = await locate(options.target, options.ssh, options.ec2)
-    endpoint = located.endpoint
-    words = options.command
-    by_hand = [
-        "ssh",
-        "-t",
-        *located.arguments,
-        located.destination,
-        "--",
-        words[0] if len(words) == 1 else shlex.join(words),
-    ]
-    lines = [
-        f"target    {options.target}",
-        f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
-        *(f"          {note}" for note in located.notes),
-        *(f"          {warning}" for warning in endpoint.warnings),
-        f"run       {words[0] if len(words) == 1 else shlex.join(words)}",
+    profile = chosen_profile(options)
+    line = options.command[0] if len(options.command) == 1 else shlex.join(options.command)
+    lines = [f"target    {options.place}"]
+    by_hand = None
+    if options.inside is None:
+        located = await locate(options.target, options.ssh, options.ec2)
+        endpoint = located.endpoint
+        by_hand = shlex.join(["ssh", "-t", *located.arguments, located.destination, "--", line])
+        lines += [
+            f"connect   {endpoint.describe()}" + "".join(f" via {hop.describe()}" for hop in endpoint.jumps),
+            *(f"          {note}" for note in (*located.notes, *endpoint.warnings)),
+        ]
+    known = f"{profile.name} ({profile.source})" if profile else "none knows this command: the general rules"
+    lines += [
+        f"run       {line}",
+        f"profile   {known}",
         "forward   the port that the page it opens comes back to, or on which it begins to listen",
-        f"by hand   {shlex.join(by_hand)}, and another ssh -L for that port",
+        *([f"by hand   {by_hand}, and another ssh -L for that port"] if by_hand else []),
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from kirotunnel.events import Event
+from kirotunnel.local.allowed_hosts import AllowedHosts
 from kirotunnel.local.browser import Browser, DefaultBrowser
 from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.terminal import Terminal
@@ -96,3 +97,5 @@ class Environment:
     """What connections that are made side by side share."""
     turn: Turn | None = None
     """Waited for before the CLI's login is started."""
+    allowed_hosts: AllowedHosts | None = None
+    """Where a yes to a host is remembered, for commands of which nothing is known; None: it is asked each time."""

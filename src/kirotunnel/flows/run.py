@@ -28,10 +28,12 @@ from kirotunnel.flows import run_steps as m
 from kirotunnel.flows.environment import Conversation, Environment
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.run_machine import RunMachine, RunPlan
+from kirotunnel.local.allowed_hosts import AllowedHosts
 from kirotunnel.local.callback_ports import Lease
 from kirotunnel.local.command_relay import CommandRoute
 from kirotunnel.local.streams import read_pieces, write_whole
 from kirotunnel.local.terminal import Terminal
+from kirotunnel.profiles.profile import Profile, load_profile, profile_of_command
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
@@ -40,9 +42,10 @@ from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
 from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
+from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.passing import EscapeKeys, Passing
-from kirotunnel.wire.printed_urls import PrintedUrls
+from kirotunnel.wire.printed_urls import PrintedUrls, SaidLine
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
 
 LEASE_S: Final = 3600
@@ -52,10 +55,7 @@ PAUSE_S: Final = 0.4
 WIDE_TERMINAL: Final = (250, 50)
 """Columns and rows where a terminal was asked for and no person has one: wide, so that nothing is wrapped."""
 
-OPENERS: Final = ("xdg-open", "www-browser", "x-www-browser", "sensible-browser", "open", "wslview")
-UNSET: Final = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY")
-"""By these a CLI takes itself for remote, and does not even try its browser flow."""
-VARIABLES: Final = {"DISPLAY": ":0"}
+_DISPLAY: Final = {"DISPLAY": ":0"}
 """Without a display half of all CLIs do not call an opener."""
 
 
@@ -68,11 +68,19 @@ class RunOptions:
     """Several words: the command to the letter. One: a line for the person's shell there."""
     ssh: SSHOptions = field(default_factory=SSHOptions)
     ec2: EC2Options = field(default_factory=EC2Options)
+    inside: Inside | None = None
     terminal: bool | None = None
-    """Whether the command gets a terminal; None: where our own input is one."""
+    """Whether the command gets a terminal; None: as its profile says, else where our own input is one."""
+    profile: str | None = None
+    """Its name; None: the one that recognises the command, or none."""
     trusted_hosts: tuple[TrustedHost, ...] = ()
     timeout_s: float | None = None
     """Seconds for all of it; None for as long as it takes."""
+
+    @property
+    def place(self) -> str:
+        """The target as messages call it: with the container on it."""
+        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,39 +94,55 @@ class Streams:
 
 async def run(options: RunOptions, environment: Environment, streams: Streams | None = None) -> int:
     """Run the command to its exit code. Raises KirotunnelError; leaves nothing of ours behind on any way out."""
+    profile = chosen_profile(options)
     deadline = None if options.timeout_s is None else asyncio.get_running_loop().time() + options.timeout_s
     try:
         async with asyncio.timeout_at(deadline) as timer:
             async with (
-                reach(options.target, options.ssh, environment, options.ec2) as session,
-                _Run(options, environment, session, streams or Streams()) as running,
+                reach(options.target, options.ssh, environment, options.ec2, options.inside) as session,
+                _Run(options, environment, session, streams or Streams(), profile) as running,
             ):
                 await running.prepare()
                 timer.reschedule(None)  # from here on the machine keeps the time
                 return await running.run(deadline)
     except TimeoutError as exc:
-        raise LoginTimedOutError(f"{options.target} was not reached, or did not answer, in time") from exc
+        raise LoginTimedOutError(f"{options.place} was not reached, or did not answer, in time") from exc
 
 
 class _Run:
     """One run under way: what the machine decides is done here, and what happens is told to it."""
 
-    def __init__(self, options: RunOptions, environment: Environment, session: Session, streams: Streams) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        environment: Environment,
+        session: Session,
+        streams: Streams,
+        profile: Profile | None,
+    ) -> None:
         self._options = options
         self._environment = environment
         self._session = session
         self._streams = streams
-        self._name = command_name(options.command)
+        self._profile = profile or Profile(name=command_name(options.command))
+        self._name = self._profile.name
         self._keyboard = environment.terminal
-        with_terminal = self._keyboard is not None if options.terminal is None else options.terminal
+        wanted = self._profile.terminal if options.terminal is None else options.terminal
+        with_terminal = self._keyboard is not None if wanted is None else wanted
         self._terminal = self._size() if with_terminal else None
         self._screens = {fd: Passing() if os.isatty(fd) else None for fd in (streams.stdout, streams.stderr)}
         self._conversation: Conversation = _Aside(environment.conversation, self._own_line, self._keyboard)
         self._machine = RunMachine(
             RunPlan(
-                host=options.target,
+                host=options.place,
                 command=self._name,
-                policy=UrlPolicy(trusted=options.trusted_hosts),
+                policy=UrlPolicy(
+                    known_hosts=self._profile.authorize_hosts,
+                    trusted=(*options.trusted_hosts, *_allowed_before(environment.allowed_hosts, self._name)),
+                ),
+                callback_paths=self._profile.callback_paths,
+                answer_hosts=self._profile.answer_hosts,
+                gate=self._profile.gate,
                 interactive=not isinstance(environment.prompts, Nobody),
             )
         )
@@ -147,8 +171,15 @@ class _Run:
 
     async def prepare(self) -> None:
         """Make the place for the opener. Raises RemoteLoginError where there is none."""
-        text = command_runner(self._options.command, unset=UNSET, variables=VARIABLES, openers=OPENERS)
-        if await self._shell.prepare_command(text, openers=OPENERS, lease_s=LEASE_S) is None:
+        profile = self._profile
+        text = command_runner(
+            self._options.command,
+            unset=profile.unset,
+            variables=profile.environment,
+            defaults={} if "DISPLAY" in profile.unset else _DISPLAY,
+            openers=profile.openers,
+        )
+        if await self._shell.prepare_command(text, openers=profile.openers, lease_s=LEASE_S) is None:
             raise RemoteLoginError(
                 f"no directory on {self._session.where} lets a program run "
                 "(tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
@@ -185,8 +216,8 @@ class _Run:
                 self._spawn(self._look())
             case m.AskAboutHost(leg, authority):
                 self._spawn(self._ask_about_host(leg, authority))
-            case m.RememberHost():
-                pass
+            case m.RememberHost(authority):
+                self._spawn(self._remember(authority))
             case m.OpenTunnel(port, addresses, rule, policy):
                 self._spawn(self._open_tunnel(port, addresses, rule, policy))
             case m.ServeBy(port, addresses, rule, policy):
@@ -257,12 +288,15 @@ class _Run:
     ) -> None:
         reader = PrintedUrls(self._terminal[0] if self._terminal else None)
         self._readers.append(reader)
+        success = SaidLine(self._profile.success) if self._profile.success else None
         loop = asyncio.get_running_loop()
         pause: asyncio.TimerHandle | None = None
 
         def read(data: bytes) -> None:
             for url in reader.feed(data):
                 self._queue.put_nowait(m.UrlPrinted(url))
+            if success is not None and success.feed(data):
+                self._queue.put_nowait(m.SuccessSaid())
 
         async def sink(data: bytes) -> None:
             nonlocal pause
@@ -295,12 +329,21 @@ class _Run:
 
     async def _ask_about_host(self, leg: int, authority: str) -> None:
         question = (
-            f"{self._name} on {self._options.target} wants to open a page on {authority},\n"
+            f"{self._name} on {self._options.place} wants to open a page on {authority},\n"
             "a host that it has not asked for before. Open it only if you know it as a sign-in page of yours.\nOpen it?"
         )
         self._own_line()
         yes = await self._environment.prompts.confirm(question)
         self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
+
+    async def _remember(self, authority: str) -> None:
+        allowed = self._environment.allowed_hosts
+        if allowed is None:
+            return
+        try:
+            await allowed.add(self._name, authority)
+        except (OSError, KirotunnelError) as exc:
+            self._conversation.warn(f"that cannot be remembered for the next time: {exc}")
 
     async def _judge(self, leg: int, url: str, after_callback: bool) -> bool:
         number = next(self._numbers)
@@ -316,9 +359,10 @@ class _Run:
             dial=partial(dial_target, self._session, port, tuple(addresses)),
             observer=_Observer(rule.leg, self._queue),
             cli=self._name,
-            host=self._options.target,
+            host=self._options.place,
             policy=policy,
             judge=partial(self._judge, rule.leg),
+            patience_s=self._profile.gate.answer_timeout_s,
         )
 
     async def _open_tunnel(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
@@ -394,7 +438,7 @@ class _Run:
             lost = self._session.lost.done()
             self._queue.put_nowait(m.Disconnected(exc.message) if lost else m.Broken(exc))
         except Exception as exc:  # the border to what we did not foresee
-            error = InternalError(f"{type(exc).__name__} while {self._name} ran on {self._options.target}")
+            error = InternalError(f"{type(exc).__name__} while {self._name} ran on {self._options.place}")
             error.__cause__ = exc
             self._queue.put_nowait(m.Broken(error))
 
@@ -473,6 +517,27 @@ class _Aside:
         self._own_line()
         with self._mode():
             words()
+
+
+def chosen_profile(options: RunOptions) -> Profile | None:
+    """The profile that was named, or that recognises the command. Raises ProfileError, ProfileNotFoundError."""
+    if options.profile is not None:
+        return load_profile(options.profile)
+    words = options.command
+    if len(words) == 1:
+        with contextlib.suppress(ValueError):
+            words = tuple(shlex.split(words[0]))
+    return profile_of_command(words) if words else None
+
+
+def _allowed_before(allowed: AllowedHosts | None, command: str) -> list[TrustedHost]:
+    hosts = allowed.of(command) if allowed is not None else ()
+    found = []
+    for text in hosts:
+        with contextlib.suppress(KirotunnelError):
+            host = TrustedHost.parse(text)
+            found.append(TrustedHost(host.host, host.port or 443))
+    return found
 
 
 def command_name(words: Sequence[str]) -> str:

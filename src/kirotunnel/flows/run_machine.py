@@ -39,6 +39,7 @@ from kirotunnel.errors import (
     LoginTimedOutError,
     PortNotListeningError,
     PortNotPermittedError,
+    UrlHostPrivateError,
     UrlHostUnknownError,
 )
 from kirotunnel.flows.run_steps import (
@@ -73,6 +74,7 @@ from kirotunnel.flows.run_steps import (
     StartTimer,
     StopCommand,
     StrayRefused,
+    SuccessSaid,
     Tell,
     TimerFired,
     TunnelEnded,
@@ -82,9 +84,10 @@ from kirotunnel.flows.run_steps import (
     UrlPrinted,
     Warn,
 )
+from kirotunnel.profiles.profile import Gate
 from kirotunnel.wire.gate import LegRule, Widening
 from kirotunnel.wire.listeners import ListeningPort, dial_addresses
-from kirotunnel.wire.redirect import MIN_PORT, UrlPolicy
+from kirotunnel.wire.redirect import MIN_PORT, UrlPolicy, matches_host
 from kirotunnel.wire.sign_in_page import SignInPage, looks_like_sign_in, parse_sign_in_page
 from kirotunnel.wire.terminal import one_line
 
@@ -147,6 +150,10 @@ class RunPlan:
     policy: UrlPolicy = field(default_factory=UrlPolicy)
     callback_paths: tuple[str, ...] = ()
     """Where the answer may come when the redirect URI names only the origin."""
+    answer_hosts: tuple[str, ...] = ()
+    """Where the command's answer may send the browser when all is done."""
+    gate: Gate = field(default_factory=Gate)
+    """What is known of its listener; what is not, the general rules say."""
     interactive: bool = False
     """Whether a person sits at a terminal who can be asked."""
 
@@ -206,6 +213,7 @@ class RunMachine:
         self._interval = LOOK_FIRST_S
         self._openings = 0
         self._interrupted = False
+        self._signed_in = False
         self._code = 0
 
     @property
@@ -256,6 +264,8 @@ class RunMachine:
                 return self._redirect_wanted(event)
             case TimerFired(name):
                 return self._timer_fired(name)
+            case SuccessSaid():
+                return self._success_said()
             case CommandEnded(code):
                 return self._command_ended(code)
             case Interrupted():
@@ -294,6 +304,11 @@ class RunMachine:
             page = parse_sign_in_page(text, self._policy)
         except KirotunnelError as exc:
             return self._refuse(exc) if opened else []
+        if page.start is not None and self._plan.gate.start_url_loopback is False:
+            error = UrlHostPrivateError(
+                f"{self._plan.host} asked to open a page of its own listener, which {self._plan.command} does not do"
+            )
+            return self._refuse(error) if opened else []
         if (known := self._same(page)) is not None:
             return self._wanted_again(known, page, opened=opened)
         if len(self._legs) >= MAX_LEGS:
@@ -319,7 +334,8 @@ class RunMachine:
             return no
         if wanted.after_callback:
             used = any(leg.page.checked is not None and leg.page.checked.host == checked.host for leg in self._shown())
-            return [AnswerRedirect(wanted.number, yes=used or checked.standing != "unknown")]
+            known = checked.standing != "unknown" or matches_host(checked.host, self._plan.answer_hosts)
+            return [AnswerRedirect(wanted.number, yes=used or known)]
         if len(self._legs) >= MAX_LEGS:
             return no
         leg = _Leg(len(self._legs) + 1, page, opened=True, redirect=wanted.number)
@@ -452,14 +468,19 @@ class RunMachine:
         redirect = leg.page.redirect
         assert redirect is not None  # noqa: S101 - only legs with a port get a rule
         paths = frozenset({redirect.path} if redirect.path else self._plan.callback_paths or {"/"})
-        page = leg.page
+        page, gate = leg.page, self._plan.gate
         if page.start is not None:
             wider = Widening(start=page.start, any_page=page.state is None)
             return LegRule(leg=leg.number, paths=frozenset(), state=page.state, form_post=True, wider=wider)
-        # Without a response type it is no OAuth request, and its answer may be posted all the same.
-        wider = Widening(fragment=page.fragment)
+        fragment = page.fragment if gate.fragment is None else gate.fragment
+        # What is no OAuth request may have its answer in the fragment, and posted.
+        posted = page.form_post or page.fragment if gate.form_post is None else gate.form_post
         return LegRule(
-            leg=leg.number, paths=paths, state=page.state, form_post=page.form_post or page.fragment, wider=wider
+            leg=leg.number,
+            paths=paths,
+            state=None if gate.ignore_state else page.state,
+            form_post=posted,
+            wider=Widening(fragment=fragment, pages=bool(gate.pages)),
         )
 
     def _close_abandoned(self, rows: Collection[ListeningPort]) -> list[Action]:
@@ -485,6 +506,8 @@ class RunMachine:
         } - self._failed_ports
         self._seen = {port: self._seen.get(port, 0) + 1 for port in ports}
         self._unnamed &= ports
+        if self._signed_in:
+            return []  # what listens now is no login any more
         # A page that says nothing of where it comes back has been opened: then it is this one.
         expected = any(leg.port is None and leg.state is LegState.SHOWN for leg in self._legs.values())
         actions: list[Action] = []
@@ -542,6 +565,8 @@ class RunMachine:
         if leg is not None and leg.state is LegState.CALLED:
             leg.state = LegState.DONE
         warning: list[Action] = [Warn(f"{error.message} ({error.code})")] if error is not None else []
+        if error is None and leg is not None and self._plan.gate.several_callbacks is False:
+            return [*warning, *self._close(door for door in self._doors.values() if door.leg == leg.number)]
         if self._phase is Phase.DRAINING:
             return [*warning, *self._close_idle()]
         return warning
@@ -577,6 +602,13 @@ class RunMachine:
             case "unnamed":
                 self._unnamed.add(int(number))
         return []
+
+    def _success_said(self) -> list[Action]:
+        if self._signed_in or self._phase is not Phase.RUNNING:
+            return []
+        self._signed_in = True
+        said = Tell(f"{self._plan.command} on {self._plan.host} says that it is signed in")
+        return [said, *self._close_idle()]
 
     # --- endings -----------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,11 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class SuccessSaid:
+    """The command's output says that somebody is signed in."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandEnded:
     """The command ended by itself."""
 
@@ -177,6 +182,7 @@ RunEvent = (
     | CallbackDelivered
     | RedirectWanted
     | TimerFired
+    | SuccessSaid
     | CommandEnded
     | Interrupted
     | HungUp

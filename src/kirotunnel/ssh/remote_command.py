@@ -101,19 +101,25 @@ def _number(name: str) -> int:
 
 
 def command_runner(
-    words: Sequence[str], *, unset: Sequence[str], variables: Mapping[str, str], openers: Sequence[str]
+    words: Sequence[str],
+    *,
+    unset: Sequence[str],
+    variables: Mapping[str, str],
+    defaults: Mapping[str, str],
+    openers: Sequence[str],
 ) -> str:
     """The script that becomes the command: our openers first on PATH, and none of the variables by which a CLI takes
     itself for remote, where it would not open a browser at all.
 
     Several words are the command to the letter; a single one is a line for the person's own shell there, as with ssh.
-    `variables` are set unless they are set there; `$d` in one is our directory.
+    `variables` are set, `defaults` only where the target has not set them.
     """
     lines = [
         "d=${0%/*}",
         'printf "%s\\n" "$$" >"$d/pid.new" && mv "$d/pid.new" "$d/pid"',
         *([f"unset {' '.join(unset)}"] if unset else []),
-        *(f'[ -n "${{{name}+set}}" ] || export {name}={shlex.quote(value)}' for name, value in variables.items()),
+        *(f'[ -n "${{{name}+set}}" ] || export {name}={shlex.quote(value)}' for name, value in defaults.items()),
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
         # Without a terminal Python would keep the URL in its buffer until the login is over.
         "[ -t 1 ] || export PYTHONUNBUFFERED=1",
         *([f"export BROWSER=$d/bin/{openers[0]}"] if openers else []),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kirotunnel.wire.terminal import EscapeScanner
+from kirotunnel.wire.terminal import EscapeScanner, plain
 
 MAX_LINE: Final = 16 * 1024
 """Characters kept of one line."""
@@ -105,3 +105,25 @@ class PrintedUrls:
 
 def _tidy(url: str) -> str:
     return url.rstrip(".,;)]")
+
+
+class SaidLine:
+    """Watches output for a line in which a regular expression is found."""
+
+    def __init__(self, expression: str) -> None:
+        self._expression = re.compile(expression)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._line = ""
+
+    def feed(self, data: bytes) -> bool:
+        """Whether one of the lines that these bytes complete is such a line; the empty bytes complete what is there."""
+        *lines, rest = self._decoder.decode(data).split("\n")
+        found = False
+        for line in lines:
+            found |= self._is_found(self._line + line)
+            self._line = ""
+        self._line += rest[: MAX_LINE - len(self._line)]
+        return found or (not data and self._is_found(self._line))
+
+    def _is_found(self, line: str) -> bool:
+        return self._expression.search(plain(line[:MAX_LINE])) is not None

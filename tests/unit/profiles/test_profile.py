@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 import pytest
 
-from kirotunnel.errors import InternalError
+from kirotunnel.errors import ProfileNotFoundError
 from kirotunnel.flows.login_plan import Method
 from kirotunnel.profiles.profile import load_profile
 from kirotunnel.wire.redirect import MIN_PORT, matches_host
@@ -65,7 +65,7 @@ def test_the_hosts_of_code_pages(host: str, known: bool) -> None:
     assert matches_host(host, KIRO.device_hosts) is known
 
 
-def test_a_profile_is_read_once_and_an_unknown_one_is_a_bug() -> None:
+def test_a_profile_is_read_once_and_an_unknown_one_is_not_found() -> None:
     assert load_profile("kiro-cli") is KIRO
-    with pytest.raises(InternalError, match="there is no profile 'other-cli'"):
+    with pytest.raises(ProfileNotFoundError, match="there is no profile 'other-cli'"):
         load_profile("other-cli")

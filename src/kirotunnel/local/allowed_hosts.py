@@ -1,0 +1,80 @@
+"""The hosts of sign-in pages that the person has said yes to, by command: asked about once, and then remembered.
+
+A file of this user's own state; without it, or where it cannot be read, people are asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from kirotunnel.local.file_lock import file_lock
+
+MAX_HOSTS: Final = 200
+"""Hosts that are kept of one command; the oldest go."""
+MAX_FILE: Final = 1024 * 1024
+_PATIENCE_S: Final = 3.0
+_VERSION: Final = 1
+
+
+class AllowedHosts:
+    """The file; `of_this_user` says where it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of_this_user(cls) -> AllowedHosts:
+        """The file in this user's state directory."""
+        if xdg := os.environ.get("XDG_STATE_HOME"):
+            return cls(Path(xdg) / "kirotunnel" / "allowed-hosts.json")
+        import platformdirs
+
+        return cls(platformdirs.user_state_path("kirotunnel", appauthor=False) / "allowed-hosts.json")
+
+    def of(self, command: str) -> tuple[str, ...]:
+        """`HOST` or `HOST:PORT` of each page that this command may open."""
+        return tuple(self._read().get(command, ()))
+
+    async def add(self, command: str, authority: str) -> None:
+        """Remember one more. Raises OSError, or SettingsError, where it cannot be kept."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with file_lock(self.path.with_suffix(".lock"), _PATIENCE_S):
+            known = self._read()
+            hosts = [host for host in known.get(command, []) if host != authority]
+            known[command] = [*hosts, authority][-MAX_HOSTS:]
+            self._write({"v": _VERSION, "commands": known})
+
+    def _read(self) -> dict[str, list[str]]:
+        try:
+            with self.path.open("rb") as file:
+                if os.name != "nt" and os.fstat(file.fileno()).st_uid != os.geteuid():
+                    return {}  # somebody else's word is no yes of this person's
+                content = json.loads(file.read(MAX_FILE))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        commands = content.get("commands") if isinstance(content, dict) else None
+        if not isinstance(commands, dict):
+            return {}
+        return {
+            name: [host for host in hosts if isinstance(host, str)]
+            for name, hosts in commands.items()
+            if isinstance(hosts, list)
+        }
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        """By a new file in its place, so that nobody ever reads half of one."""
+        new = self.path.with_suffix(f".{os.getpid()}.new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
+            new.replace(self.path)
+        except BaseException:
+            with suppress(OSError):
+                new.unlink()
+            raise
