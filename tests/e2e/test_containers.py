@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import pexpect
 import pytest
 
-from e2e.harness import Run, Services, kirotunnel, listening_here, robot
+from e2e.chromium import Openings
+from e2e.harness import (
+    Run,
+    Services,
+    finish,
+    kirotunnel,
+    listening_here,
+    read_event,
+    robot,
+    start,
+    wait_until,
+)
+from e2e.test_attach import visit
 from e2e.test_login import METHODS, assert_only_callbacks_arrived, assert_signed_in
-from lab.containers import Contained, Engine, own_network, podman_here, podman_there
+from e2e.test_steering import held_here
+from lab.containers import Contained, Podman, own_network, podman_here, podman_there
 from lab.remote import RemoteMachine
 from lab.servers import Server
 
@@ -28,10 +48,11 @@ class Place:
 
     target: list[str]
     inside: list[str]
-    engine: Engine
+    engine: Podman
     contained: Contained
     services: Services
     env: dict[str, str]
+    server: Server | None = None
 
     def arguments(self, *more: str, command: str = "login") -> list[str]:
         trust = [] if command == "doctor" else self.services.trust
@@ -67,18 +88,20 @@ def make_place(
 
         def make(where: str, *options: str, **cli: str) -> Place:
             network = stack.enter_context(own_network())
+            server: Server | None = None
             if where == "here":
                 engine = stack.enter_context(podman_here(tmp_path / "podman", network))
                 target, env = ["localhost"], {"PATH": f"{tmp_path}/podman/bin:{os.environ['PATH']}"}
             else:
-                server: Server = request.getfixturevalue(where)
+                server = request.getfixturevalue(where)
+                assert server is not None
                 engine = stack.enter_context(podman_there(remote, network))
                 remote.write("/root/.ssh/authorized_keys", remote.keys.authorized_keys(), mode=0o600)
                 config = remote.ssh_config(tmp_path / "ssh_config", server.entry("dev-box", "root"))
                 target, env = ["dev-box", "-F", str(config)], {}
             contained = engine.start("web", *options)
             contained.install_cli(env=services.cli_environment(**cli))
-            place = Place(target, ["--container", "web"], engine, contained, services, env)
+            place = Place(target, ["--container", "web"], engine, contained, services, env, server)
             places.append(place)
             return place
 
@@ -106,3 +129,222 @@ def test_each_method_signs_in_inside(make_place: MakePlace, where: str, method: 
     assert "connecting" not in run.names or where != "here"
     for event in run.named("tunnel_opened"):
         assert not listening_here(event["port"])
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+@pytest.mark.parametrize("method", ["builder-id", "google"])
+def test_a_one_time_code_signs_in_inside(make_place: MakePlace, where: str, method: str) -> None:
+    run = make_place(where).login(method, "--flow", "device", "--method", method)
+    assert_signed_in(run, method)
+    assert run.named("tunnel_opened") == []
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_a_port_that_is_busy_here_is_held_inside(make_place: MakePlace, where: str) -> None:
+    place = make_place(where)
+    with held_here(("127.0.0.1", 3128)):
+        run = place.login("google")
+    assert_signed_in(run, "google")
+    assert [event["method"] for event in run.named("port_steered")] == ["exec:python3"]
+    assert run.named("tunnel_opened")[0]["port"] == 4649
+    assert wait_until(lambda: place.contained.listeners() == [])
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_strays_do_not_go_inside(make_place: MakePlace, tmp_path: Path, where: str) -> None:
+    place = make_place(where)
+    openings = Openings(tmp_path / "opened")
+    process = start(*place.arguments(*openings.browser), env=place.env)
+    try:
+        page = openings.next()
+        opened = read_event(process, "tunnel_opened")
+        for path in ("/favicon.ico", "/oauth/callback?code=x&state=wrong"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"http://127.0.0.1:{opened['port']}{path}", timeout=10)
+            refused.value.close()
+        visit(page)
+        run = finish(process)
+    finally:
+        openings.close()
+    assert_signed_in(run, "google")
+    assert_only_callbacks_arrived(place, "google")  # type: ignore[arg-type]  # it has what is asked of a Box
+    assert {event["reason"] for event in run.named("request_refused")} == {"path", "state"}
+
+
+# --- sudden ends -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def waiting_login(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """A login that waits for its first callback."""
+    process = start(*place.arguments("--no-browser"), env=place.env)
+    try:
+        read_event(process, "browser_opened")
+        assert place.contained.listeners() != []
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_it_ends_nothing_is_left_inside(make_place: MakePlace, where: str, number: signal.Signals) -> None:
+    place = make_place(where)
+    with waiting_login(place) as process:
+        os.kill(process.pid, number)
+        process.wait(20)
+        assert place.contained.leftovers_after(SETTLING_S) == []
+        assert process.returncode == (-9 if number is signal.SIGKILL else 128 + number)
+    assert [event for event in place.log() if event["event"] == "signed_in"] == []
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_a_container_that_stops_in_mid_login_is_said(make_place: MakePlace, where: str) -> None:
+    place = make_place(where)
+    with waiting_login(place) as process:
+        place.engine.stop("web")
+        run = finish(process)
+    assert (run.code, run.failure) == (5, "KT305"), run.stderr
+    message = run.named("failed")[0]["message"]
+    assert "container web on" in message
+    assert "is not running: it is exited" in message or "is not running: it is stopped" in message
+
+
+def test_a_container_whose_host_is_gone_is_left_clean(make_place: MakePlace) -> None:
+    place = make_place("sshd")
+    with waiting_login(place) as process:
+        assert place.server is not None
+        place.server.drop_connections()
+        assert place.contained.leftovers_after(SETTLING_S) == []
+        run = finish(process)
+    assert (run.code, run.failure) == (5, "KT305"), run.stderr
+
+
+# --- a terminal ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_a_person_types_at_the_prompts_inside(make_place: MakePlace, where: str) -> None:
+    place = make_place(where, KIRO_STANDIN_PROFILES='[["one", "arn:aws:x:1"], ["two", "arn:aws:x:2"]]')
+    arguments = [part for part in place.arguments(*robot("idc")) if part != "--json"]
+    env = {**os.environ, **place.env}
+    person = pexpect.spawn(
+        sys.executable, ["-m", "kirotunnel", *arguments], encoding="utf-8", timeout=30, dimensions=(40, 123), env=env
+    )
+    person.expect("two")
+    sizes = [size for pid in terminals(place.contained) if (size := terminal_size(pid))]
+    assert (123, 40) in sizes
+    person.setwinsize(33, 99)
+    assert wait_until(lambda: (99, 33) in [terminal_size(pid) for pid in terminals(place.contained)])
+    person.send("\r")
+    person.expect("signed in as")
+    person.expect(pexpect.EOF)
+    person.close()
+    assert person.exitstatus == 0
+
+
+def terminals(contained: Contained) -> list[int]:
+    """The processes inside that have a terminal as their input."""
+    return [pid for pid in contained.pids() if link(f"/proc/{pid}/fd/0").startswith("/dev/pts/")]
+
+
+def link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def terminal_size(pid: int) -> tuple[int, int] | None:
+    """Columns and rows of the terminal that the process has as its input."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        size = os.get_terminal_size(descriptor)
+        return (size.columns, size.lines)
+    finally:
+        os.close(descriptor)
+
+
+# --- other commands --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_attach_finds_the_login_that_waits_inside(make_place: MakePlace, where: str) -> None:
+    place = make_place(where, KIRO_STANDIN_VERSION="2.0.0")
+    command = place.engine.command("exec", "-it", "--env", "SSH_TTY=x", "web", "/root/.local/bin/kiro-cli", "login")
+    other = pexpect.spawn(command[0], command[1:], encoding="utf-8", timeout=30, dimensions=(30, 200))
+    other.expect("Select login method")
+    other.expect("Pro license")
+    other.send("j\r")
+    other.expect("[Pp]ress [Ee]nter")
+    process = start(*place.arguments(command="attach"), env=place.env)
+    read_event(process, "tunnel_opened")
+    other.send("\r")
+    other.expect(r"(http://\S+redirect_from=\S+)")
+    visit(str(other.match[1]))
+    run = finish(process)
+    assert run.code == 0, run.stderr
+    assert run.named("callback_received")[0]["outcome"] == "granted"
+    other.expect(pexpect.EOF)
+    other.close()
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_doctor_looks_inside(make_place: MakePlace, where: str) -> None:
+    place = make_place(where)
+    run = kirotunnel(*[part for part in place.arguments(command="doctor") if part != "--json"], env=place.env)
+    assert f"container web on {place.target[0]}\n" in run.stdout
+    assert "the callback travels over a command there (python3)" in run.stdout
+    assert "/root/.local/bin/kiro-cli" in run.stdout
+
+
+# --- what may be missing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("home", ["HOME=", "HOME=/", "HOME=/nowhere"])
+def test_a_home_that_is_not_set_or_is_the_root_will_do(make_place: MakePlace, home: str) -> None:
+    place = make_place("here", "--env", home)
+    run = place.login("google", "--cli", "/root/.local/bin/kiro-cli")
+    assert_signed_in(run, "google")
+
+
+def test_another_user_of_the_container_has_a_place_too(make_place: MakePlace) -> None:
+    place = make_place("here", "--user", "1234:1234", "--env", "HOME=/tmp/home")
+    place.contained.path("/opt/standin").chmod(0o755)
+    place.contained.path("/var/log/standin.jsonl").chmod(0o666)
+    place.contained.path("/root").chmod(0o755)
+    home = place.contained.path("/tmp/home")
+    home.mkdir()
+    os.chown(home, 1234, 1234)
+    run = place.login("google", "--cli", "/root/.local/bin/kiro-cli")
+    assert_signed_in(run, "google")
+    shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_what_is_wrong_is_said_with_what_to_do(make_place: MakePlace, where: str) -> None:
+    place = make_place(where)
+    podman = place.engine
+    podman.start("db")
+    podman.stop("db")
+    podman.start_empty("bare")
+    on = "this machine" if where == "here" else "root@"
+    for inside, code, message, hint in [
+        (["--container", "wbe"], "KT214", "podman has no container wbe on", "did you mean web?"),
+        (["--container", "db"], "KT215", "container db on", "`podman start db`"),
+        (["--container", "bare"], "KT219", "container bare on", "image with a shell"),
+        (["--container", "web", "--container-engine", "nerdctl"], "KT213", "has no nerdctl", "--container-engine"),
+        (["--container", "web;id"], "KT201", "is no name of a container", "docker ps"),
+    ]:
+        place.inside = inside
+        run = kirotunnel(*place.arguments(), env=place.env)
+        assert (run.code, run.failure) == (4, code), run.stderr
+        failed = run.named("failed")[0]
+        assert message in failed["message"]
+        assert on in failed["message"] or code == "KT201"
+        assert hint in failed["hint"]

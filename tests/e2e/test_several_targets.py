@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import signal
+import stat
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from e2e.harness import ROBOT, listening_here
+from e2e.harness import ROBOT, finish, kirotunnel, listening_here, read_event, start
 from e2e.hosts import UNREACHABLE, MakeHosts, of_target, results
 
 
@@ -66,3 +70,176 @@ def test_one_is_unreachable_one_denies_and_one_is_signed_in(
     assert failed == {"host-1": ("KT601", 8), UNREACHABLE: ("KT301", 5)}
     assert "1 of 3 are signed in" in run.stderr
     assert "error[KT301]: cannot connect to" in run.stderr
+
+
+# --- whoami, logout, doctor ------------------------------------------------------------------------------------------
+
+
+def test_whoami_and_logout_of_several(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(2)
+    assert hosts.login("host-0").code == 0
+    run = hosts.run("whoami", *hosts.names, UNREACHABLE)
+    assert run.code == 1
+    assert run.stdout == "host-0   ada@example.com (Google)\n"
+    assert "host-1   nobody is signed in" in run.stderr
+    assert "error[KT301]" in run.stderr
+    run = hosts.run("whoami", *hosts.names, "--json")
+    assert (run.code, results(run)) == (1, {"host-0": (True, None), "host-1": (False, None)})
+    assert [event["target"] for event in run.named("signed_in")] == ["host-0"]
+    run = hosts.run("logout", *hosts.names, "--json")
+    assert (run.code, results(run)) == (0, {"host-0": (True, None), "host-1": (True, None)})
+    assert [(event["target"], event["revoked"]) for event in run.named("signed_out")] == [("host-0", True)]
+    assert hosts.run("whoami", "host-0").code == 1
+
+
+def test_doctor_of_several_reports_each(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(2)
+    run = hosts.run("doctor", *hosts.names, UNREACHABLE, "--json", timeout=120)
+    assert run.code == 1
+    assert results(run)[UNREACHABLE] == (False, None)
+    assert [event["code"] for event in run.named("finding") if event["target"] == UNREACHABLE] == ["KT301"]
+    run = hosts.run("doctor", *hosts.names, UNREACHABLE, timeout=120)
+    for name in ("This machine", *hosts.names, UNREACHABLE):
+        assert f"{name}\n" in run.stdout
+
+
+# --- which targets ---------------------------------------------------------------------------------------------------
+
+
+def test_a_pattern_stands_for_the_aliases_that_match_it_also_of_an_included_file(
+    make_hosts: MakeHosts, tmp_path: Path
+) -> None:
+    hosts = make_hosts(2)
+    outer = tmp_path / "outer"
+    outer.write_text(f"Include {hosts.config}\nHost *\n  ServerAliveInterval 30\n")
+    run = kirotunnel("whoami", "host-*", "-F", str(outer), "--json")
+    assert (run.code, results(run)) == (1, dict.fromkeys(hosts.names, (False, None)))
+
+
+def test_a_pattern_without_a_match_is_named_and_nothing_is_connected(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(1)
+    for command in ("login", "whoami", "logout", "doctor"):
+        run = hosts.run(command, "host-0", "prod-*", "--json")
+        assert (run.code, run.failure, run.named("connecting")) == (4, "KT221", [])
+        assert "no host of the SSH config matches 'prod-*'" in run.stderr
+
+
+def test_targets_from_a_file_and_from_a_pipe(make_hosts: MakeHosts, tmp_path: Path) -> None:
+    hosts = make_hosts(2)
+    file = tmp_path / "targets"
+    file.write_text("# ours\nhost-0   # the first\n\nhost-1\nhost-0\n")
+    run = hosts.run("whoami", "--targets-file", str(file), "--json")
+    assert list(results(run)) == hosts.names
+    assert "named more than once, and counted once: host-0" in run.stderr
+    piped = subprocess.run(
+        [sys.executable, "-m", "kirotunnel", *hosts.arguments("whoami", "--targets-file", "-", "--json")],
+        input=file.read_text(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    last = json.loads(piped.stdout.splitlines()[-1])
+    assert [entry["target"] for entry in last["targets"]] == hosts.names
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        pytest.param(b"", "KT220", "lists no target", id="empty"),
+        pytest.param(b"# nothing\n", "KT220", "lists no target", id="only a comment"),
+        pytest.param(b"web\xff\n", "KT220", "line 1 is no text", id="no text"),
+        pytest.param(b"web1\nweb 2\n", "KT201", "line 2: 'web 2' is no target", id="no target"),
+        pytest.param(b"web1\n-oProxyCommand=x\n", "KT201", "line 2", id="an option"),
+        pytest.param(None, "KT220", "cannot be read: no such file", id="missing"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, data: bytes | None, code: str, words: str) -> None:
+    file = tmp_path / "targets"
+    if data is not None:
+        file.write_bytes(data)
+    run = kirotunnel("login", "--targets-file", str(file), "--json")
+    assert (run.code, run.failure) == (4, code)
+    assert words in run.stderr
+
+
+def test_the_same_target_twice_is_one(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(1)
+    run = hosts.run("whoami", "host-0", "host-0", "--json")
+    assert (run.code, results(run)) == (1, {"host-0": (False, None)})
+
+
+def test_to_paste_is_for_one_target(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(2)
+    run = hosts.run("login", *hosts.names, "--paste", "--json")
+    assert (run.code, run.named("connecting")) == (2, [])
+    assert "--paste is for one TARGET" in run.stderr
+
+
+def test_the_plan_of_each(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(2)
+    run = hosts.run("login", *hosts.names, "--dry-run")
+    assert run.code == 0
+    assert [line.split()[1] for line in run.stdout.splitlines() if line.startswith("target")] == hosts.names
+
+
+def test_what_is_expected_of_each_target_is_its_own_setting(make_hosts: MakeHosts, scrubbed_environment: Path) -> None:
+    hosts = make_hosts(2)
+    settings(scrubbed_environment, '[defaults]\nexpect = "ada@example.com"\n[target."host-1"]\nexpect = "boss"\n')
+    run = hosts.login(*hosts.names)
+    assert (run.code, results(run)) == (1, {"host-0": (True, None), "host-1": (False, "KT410")})
+
+
+# --- retry -----------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_failed_is_tried_again(
+    make_hosts: MakeHosts, scrubbed_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = make_hosts(2)
+    denier = shlex.join([sys.executable, str(ROBOT), "google", "deny"])
+    monkeypatch.setenv("BROWSER", denier)
+    run = hosts.run("login", "host-0", UNREACHABLE, *hosts.services.trust)
+    assert run.code == 1
+    file = state_file(scrubbed_environment)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_text()) == {"v": 1, "failed": ["host-0", UNREACHABLE]}
+    run = hosts.login("--retry-failed", "host-0", "host-1")  # of these, the first failed
+    assert (run.code, results(run)) == (0, {"host-0": (True, None)})
+    assert json.loads(file.read_text())["failed"] == [UNREACHABLE]
+    run = hosts.login("--retry-failed")
+    assert (run.code, results(run)) == (5, {UNREACHABLE: (False, "KT301")})
+    assert json.loads(file.read_text())["failed"] == [UNREACHABLE]
+    assert hosts.login(*hosts.names).code == 0
+    assert not file.exists()
+    run = hosts.login("--retry-failed")
+    assert (run.code, run.names) == (0, ["result"])
+    assert "nothing to retry" in run.stderr
+
+
+def test_a_state_file_that_makes_no_sense_is_no_hindrance(make_hosts: MakeHosts, scrubbed_environment: Path) -> None:
+    hosts = make_hosts(1)
+    file = state_file(scrubbed_environment)
+    file.parent.mkdir(parents=True)
+    for text in ("{", "[]", '{"v": 9, "failed": ["x"]}', '{"v": 1, "failed": "x"}'):
+        file.write_text(text)
+        assert hosts.login("--retry-failed").code == 0
+
+
+# --- sudden ends -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_cleanly(
+    make_hosts: MakeHosts, scrubbed_environment: Path, number: signal.Signals, code: int
+) -> None:
+    hosts = make_hosts(3)
+    process = start(
+        *hosts.arguments("login", *hosts.names, "--json", "--no-browser", "--tabs", "2"), *hosts.services.trust
+    )
+    opened: list[str] = []
+    while len(opened) < 2:
+        opened.append(read_event(process, "browser_opened")["target"])
+    process.send_signal(number)
+    run = finish(process, 30)
+    assert run.code == code
+    assert run.events[-1]["event"] == "result"
+    assert results(run) == dict.fromkeys(hosts.names, (False, None))
+    assert not listening_here(3128)
+    assert json.loads(state_file(scrubbed_environment).read_text())["failed"] == hosts.names

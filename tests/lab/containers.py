@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from lab.namespace import Namespace
 from lab.remote import STANDIN, RemoteMachine
@@ -65,14 +65,9 @@ class Contained:
         """What the stand-in CLI has recorded, oldest first."""
         return [json.loads(line) for line in self.path(_LOG).read_text().splitlines()]
 
-    def entered(self, *argv: str) -> list[str]:
-        """The command line that runs argv inside, without any engine."""
-        flags = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/"]
-        return [find("nsenter") or "nsenter", "--target", str(self.init_pid), *flags, "--", *argv]
-
     def processes(self) -> list[str]:
         """The command lines of all that runs there, but its first process."""
-        return [line for pid in self._pids() if (line := _command_line(pid))]
+        return [line for pid in self.pids() if (line := _command_line(pid))]
 
     def listeners(self) -> list[int]:
         """The ports on which something there listens."""
@@ -100,22 +95,13 @@ class Contained:
             time.sleep(0.05)
         return left
 
-    def _pids(self) -> Iterator[int]:
+    def pids(self) -> Iterator[int]:
+        """Its processes, but the first one, by their number on this side."""
         for name in os.listdir("/proc"):
             if name.isdigit() and int(name) != self.init_pid:
                 with contextlib.suppress(OSError):
                     if os.stat(f"/proc/{name}/ns/pid").st_ino == self._pid_namespace:
                         yield int(name)
-
-
-class Engine(Protocol):
-    """What has containers."""
-
-    def start(self, name: str, *options: str) -> Contained:
-        """A running container."""
-
-    def stop(self, name: str) -> None:
-        """Stop it, and leave it there."""
 
 
 @contextlib.contextmanager
@@ -160,6 +146,11 @@ class Podman:
         ).chmod(0o755)
         self._path(f"{directory}/root.tar").write_bytes(_root_with_links())
         self.run("import", f"{directory}/root.tar", "machine")
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of this side that runs podman, as root and without SSH."""
+        argv = [self.program, *arguments]
+        return argv if self._remote is None else self._remote.namespace.entered(argv)
 
     def run(self, *arguments: str, check: bool = True) -> str:
         """Run podman; gives what it prints."""

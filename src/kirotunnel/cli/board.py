@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kirotunnel.cli.main import colored
-from kirotunnel.cli.render import JsonLines, Screen
+from kirotunnel.cli.render import JsonLines, Noticing, Screen
+from kirotunnel.cli.timeline import Timeline
 from kirotunnel.errors import KirotunnelError
 
 if TYPE_CHECKING:
@@ -20,11 +21,21 @@ _MARKS: Final = {True: ("ok", "green"), False: ("failed", "red")}
 class Board:
     """The person's side of several targets, as plain lines on stderr; a program's side beside it, where asked for."""
 
-    def __init__(self, targets: Sequence[str], *, as_json: bool, verbose: int, quiet: bool, began: float) -> None:
+    def __init__(
+        self,
+        targets: Sequence[str],
+        *,
+        as_json: bool,
+        verbose: int,
+        quiet: bool,
+        began: float,
+        timeline: Timeline | None = None,
+    ) -> None:
         self._views = {target: self._view(target, verbose=verbose, quiet=quiet) for target in targets}
         self._as_json = as_json
         self._quiet = quiet
         self._began = began
+        self._timeline = timeline
         self._width = max(map(len, targets))
         self._color = colored()
 
@@ -34,7 +45,8 @@ class Board:
     def conversation(self, target: str) -> Conversation:
         """Who is told of that target."""
         view = self._views[target]
-        return JsonLines(view, target, self._began) if self._as_json else view
+        told = JsonLines(view, target, self._began) if self._as_json else view
+        return Noticing(told, self._timeline.of(target)) if self._timeline is not None else told
 
     def ended(self, target: str, words: str, *, ok: bool) -> None:
         """One target is done, or did not work."""

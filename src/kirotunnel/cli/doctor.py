@@ -2,74 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kirotunnel import events as ev
-from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.main import colored
 from kirotunnel.cli.options import (
+    cli_option,
     container_options,
+    ec2_options,
+    ec2_options_of,
     fill_from_settings,
-    inside_of,
     output_options,
     ssh_options,
     ssh_options_of,
+    targets_options,
+)
+from kirotunnel.cli.render import JsonLines, Screen
+from kirotunnel.cli.running import Ending, run_to_end
+from kirotunnel.cli.several import (
+    chosen_targets,
+    conversation_about,
+    names_targets,
+    only_name,
+    parameters_of,
 )
 
 if TYPE_CHECKING:
     from kirotunnel.diagnose.checks import Check
-    from kirotunnel.diagnose.doctor import Report
+    from kirotunnel.diagnose.doctor import Report, Section
     from kirotunnel.diagnose.findings import Finding
+    from kirotunnel.diagnose.probes import HereFacts
+    from kirotunnel.flows.environment import Conversation
 
 _COLORS: Final = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
 _ORDER: Final = ("error", "warning", "info")
 
 
 @click.command("doctor")
-@click.argument("target", required=False, shell_complete=complete_target)
-@click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
+@targets_options
+@cli_option
 @ssh_options
+@ec2_options
 @container_options
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
-    """Check this machine, and TARGET if given, for everything that can break a login.
+def command(ctx: click.Context, /, **_: Any) -> int:
+    """Check this machine, and each TARGET if given, for everything that can break a login.
 
     Changes nothing, and never connects to a callback port. Exits with 1 when something is wrong that will break one.
     """
     chosen = ctx.params
-    if target is None and (chosen["container"] or chosen["pod"]):
-        target = "localhost"
-    from kirotunnel.cli.running import make_conversation, run_flow
-    from kirotunnel.diagnose.doctor import examine
-    from kirotunnel.local.terminal import Terminal
-    from kirotunnel.ssh.prompts import Nobody
-
-    conversation = make_conversation(
-        target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"]
-    )
+    began = time.monotonic()
+    name = only_name(chosen) if names_targets(chosen) else None
+    ending = Ending(name, conversation_about(name, chosen))
 
     async def flow() -> int:
-        fill_from_settings(ctx, target)
-        report = await examine(
-            target,
-            ssh_options_of(chosen),
-            inside=inside_of(ctx) if target else None,
-            cli=chosen["cli"],
-            prompts=Terminal.detect() or Nobody(),
-            tell=conversation.tell,
-        )
+        if name is not None or not names_targets(chosen):
+            targets = [] if name is None else [name]
+            fill_from_settings(ctx, name)
+        else:
+            targets = await chosen_targets(ctx, ending.conversation)
+        if len(targets) == 1:
+            ending.target, ending.conversation = targets[0], conversation_about(targets[0], chosen)
+        report = await _examine(ctx, targets, ending.conversation)
         if chosen["as_json"]:
-            for _, found in report.findings:
-                conversation.event(_event(found))
+            _tell_events(report, ending, targets, began)
         else:
             click.echo("\n".join(report_lines(report)))
+        if len(targets) > 1:
+            ending.outcomes = tuple(
+                ev.TargetResult(target=target, ok=report.is_healthy(section.target))
+                for target, section in zip(targets, report.sections[1:], strict=True)
+            )
         return 0 if report.healthy else 1
 
-    return run_flow(target, conversation, flow, verbose=chosen["verbose"])
+    return run_to_end(ending, flow, verbose=chosen["verbose"])
+
+
+async def _examine(ctx: click.Context, targets: list[str], conversation: Conversation) -> Report:
+    from kirotunnel.diagnose.doctor import Report, look_here, section_here
+
+    chosen = ctx.params
+    here = asyncio.ensure_future(look_here(chosen["cli"]))
+    sections = await _examine_each(ctx, targets, here, conversation) if targets else []
+    return Report((section_here(await here, chosen["cli"]), *sections))
+
+
+async def _examine_each(
+    ctx: click.Context, targets: list[str], here: Awaitable[HereFacts], conversation: Conversation
+) -> list[Section]:
+    from kirotunnel.diagnose.doctor import examine
+    from kirotunnel.diagnose.probes import Place
+    from kirotunnel.flows.fleet import run_each
+    from kirotunnel.local.terminal import Terminal
+    from kirotunnel.ssh.company import Company
+    from kirotunnel.ssh.prompts import Nobody
+
+    company, prompts = Company(), Terminal.detect() or Nobody()
+
+    async def one(target: str) -> Section:
+        of_target = parameters_of(ctx, target)
+        place = Place(
+            target=target,
+            ssh=ssh_options_of(of_target),
+            ec2=ec2_options_of(of_target),
+            inside=of_target["inside"],
+            cli=of_target["cli"],
+        )
+
+        def tell(text: str) -> None:
+            conversation.tell(text if len(targets) == 1 else f"{target}: {text}")
+
+        return await examine(place, here, prompts=prompts, tell=tell, company=company)
+
+    outcomes = await run_each(targets, one, max_parallel=ctx.params["max_parallel"])
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error  # what is wrong with a target is in its section; this is something else
+    return [outcome.done for outcome in outcomes if outcome.done is not None]
+
+
+def _tell_events(report: Report, ending: Ending, targets: list[str], began: float) -> None:
+    """One event for each finding; of several targets each has its own name, and this machine none."""
+    if len(targets) <= 1:
+        for _, found in report.findings:
+            ending.conversation.event(_event(found))
+        return
+    names = {section.target: target for section, target in zip(report.sections[1:], targets, strict=True)}
+    for where, found in report.findings:
+        target = names.get(where)
+        JsonLines(Screen(target, quiet=True), target, began).event(_event(found))
 
 
 def _event(found: Finding) -> ev.Finding:
@@ -78,12 +145,13 @@ def _event(found: Finding) -> ev.Finding:
 
 def report_lines(report: Report) -> Iterable[str]:
     """The report for a person: a line for each check, its findings below it, and a sum at the end."""
-    said = [found for _, found in report.findings]
+    findings = report.findings
     for number, section in enumerate(report.sections):
         yield ("\n" if number else "") + (section.target or "This machine")
+        said = [found for where, found in findings if where == section.target]
         for check in section.checks:
             yield from _check_lines(check, said)
-    counts = {severity: sum(found.severity == severity for found in said) for severity in _ORDER}
+    counts = {severity: sum(found.severity == severity for _, found in findings) for severity in _ORDER}
     words = [f"{count} {_plural(severity, count)}" for severity, count in counts.items() if count]
     yield "\n" + (", ".join(words) if words else "Nothing is wrong.")
 

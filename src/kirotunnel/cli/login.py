@@ -17,6 +17,7 @@ from kirotunnel.cli.options import (
     ssh_options,
     ssh_options_of,
     targets_options,
+    timeline_option,
 )
 from kirotunnel.cli.several import Done, Errand, names_targets, run_on_targets
 
@@ -73,6 +74,7 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
     help="For the whole sign-in, per target.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
+@timeline_option
 @ssh_options
 @ec2_options
 @container_options

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 def run_native_login(ctx: click.Context) -> int:
     """Sign in, as the command's parameters say."""
     from kirotunnel.cli.running import make_conversation, run_flow
+    from kirotunnel.cli.timeline import Timeline
 
     chosen = ctx.params
-    conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+    timeline = Timeline(chosen["timeline"]) if chosen["timeline"] else None
+    how = {"verbose": chosen["verbose"], "quiet": chosen["quiet"]}
+    conversation = make_conversation(None, as_json=chosen["as_json"], **how, timeline=timeline)
 
     async def flow() -> int:
         refuse_options_of_targets(ctx)
@@ -38,7 +41,7 @@ def run_native_login(ctx: click.Context) -> int:
         conversation.tell(f"{already}signed in as {result.account.describe()} on this machine")
         return 0
 
-    return run_flow(None, conversation, flow, verbose=chosen["verbose"])
+    return run_flow(None, conversation, flow, verbose=chosen["verbose"], timeline=timeline)
 
 
 def sign_in_options(chosen: dict[str, Any]) -> SignInOptions:

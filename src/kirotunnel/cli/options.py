@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A file that said them would make a command without TARGET, which is about this machine, one about others.
-_OF_THE_MOMENT: Final = frozenset({"targets-file", "retry-failed"})
+_OF_THE_MOMENT: Final = frozenset({"timeline", "targets-file", "retry-failed"})
 # Two ways to say the same thing: what the command line says of one settles both.
 _RIVALS: Final = {"browser": "no_browser", "no_browser": "browser", "container": "pod", "pod": "container"}
 
@@ -186,6 +186,27 @@ def output_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def timeline_option(function: F) -> F:
+    """--timeline."""
+    return click.option(
+        "--timeline",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_picture_name,
+        metavar="FILE.svg|.html",
+        help="Write where the time went, as a picture.",
+    )(function)
+
+
+def _picture_name(ctx: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
+    """A name that can be written, before a person has spent minutes on what it is to show."""
+    if file is not None:
+        if file.suffix.lower() not in {".svg", ".html"}:
+            raise click.BadParameter(f"{file} ends neither in .svg nor in .html", ctx, param_hint="--timeline")
+        if not file.absolute().parent.is_dir():
+            raise click.BadParameter(f"there is no directory {file.absolute().parent}", ctx, param_hint="--timeline")
+    return file
 
 
 def browser_options(function: F) -> F:

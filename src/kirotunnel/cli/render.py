@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -105,6 +106,20 @@ class JsonLines:
     def remote(self, text: str) -> None:
         """For the person."""
         self._screen.remote(text)
+
+
+class Noticing:
+    """Passes everything on, and shows the events to somebody else first."""
+
+    def __init__(self, inner: Conversation, notice: Callable[[ev.Event], None]) -> None:
+        self._inner = inner
+        self._notice = notice
+        self.tell, self.warn, self.url, self.remote = inner.tell, inner.warn, inner.url, inner.remote
+
+    def event(self, event: ev.Event) -> None:
+        """Show it, then pass it on."""
+        self._notice(event)
+        self._inner.event(event)
 
 
 def _connecting(event: ev.Connecting, _: str) -> str:

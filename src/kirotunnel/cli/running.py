@@ -15,7 +15,8 @@ import click
 
 from kirotunnel import events as ev
 from kirotunnel.cli.main import bug, show_error
-from kirotunnel.cli.render import JsonLines, Screen
+from kirotunnel.cli.render import JsonLines, Noticing, Screen
+from kirotunnel.cli.timeline import Timeline
 from kirotunnel.errors import InternalError, KirotunnelError
 from kirotunnel.flows.environment import Conversation
 from kirotunnel.redaction import redacted
@@ -23,10 +24,13 @@ from kirotunnel.redaction import redacted
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def make_conversation(target: str | None, *, as_json: bool, verbose: int, quiet: bool) -> Conversation:
+def make_conversation(
+    target: str | None, *, as_json: bool, verbose: int, quiet: bool, timeline: Timeline | None = None
+) -> Conversation:
     """Who is told, as the options say; without a target it is about this machine."""
     screen = Screen(target, verbose=verbose, quiet=quiet)
-    return JsonLines(screen, target) if as_json else screen
+    told = JsonLines(screen, target) if as_json else screen
+    return Noticing(told, timeline.of(target)) if timeline is not None else told
 
 
 @dataclass
@@ -37,13 +41,20 @@ class Ending:
     conversation: Conversation
     outcomes: tuple[ev.TargetResult, ...] = ()
     """How it ended for each of several targets."""
+    timeline: Timeline | None = None
+    """What draws where the time went, where that was asked for."""
 
 
 def run_flow(
-    target: str | None, conversation: Conversation, flow: Callable[[], Awaitable[int]], *, verbose: int = 0
+    target: str | None,
+    conversation: Conversation,
+    flow: Callable[[], Awaitable[int]],
+    *,
+    verbose: int = 0,
+    timeline: Timeline | None = None,
 ) -> int:
     """Run a flow for one target to its exit code, and report its failure and the result."""
-    return run_to_end(Ending(target, conversation), flow, verbose=verbose)
+    return run_to_end(Ending(target, conversation, timeline=timeline), flow, verbose=verbose)
 
 
 def run_to_end(ending: Ending, flow: Callable[[], Awaitable[int]], *, verbose: int = 0) -> int:
@@ -63,9 +74,19 @@ def run_to_end(ending: Ending, flow: Callable[[], Awaitable[int]], *, verbose: i
     if failed is not None:
         ending.conversation.event(failure(failed))
         show_error(failed)
+    if ending.timeline is not None:
+        _draw(ending.timeline)
     outcome = ev.TargetResult(target=ending.target, ok=code == 0, code=failed.code if failed else None)
     ending.conversation.event(ev.Result(ok=code == 0, targets=ending.outcomes or (outcome,)))
     return code
+
+
+def _draw(timeline: Timeline) -> None:
+    """Write the picture. That it cannot be written is said, and changes nothing of how the sign-in went."""
+    try:
+        timeline.write()
+    except OSError as exc:
+        click.echo(f"warning: {timeline.file} cannot be written: {exc.strerror or exc}", err=True)
 
 
 def failure(error: KirotunnelError) -> ev.Failed:

@@ -15,7 +15,9 @@ from click.core import ParameterSource
 from kirotunnel import events as ev
 from kirotunnel.cli.board import Board, words_of
 from kirotunnel.cli.options import ec2_options_of, fill_from_settings, inside_of, settled
+from kirotunnel.cli.render import Noticing
 from kirotunnel.cli.running import Ending, failure, make_conversation, run_to_end
+from kirotunnel.cli.timeline import Timeline
 from kirotunnel.errors import KirotunnelError, TargetListError
 
 if TYPE_CHECKING:
@@ -80,22 +82,23 @@ def run_on_targets(ctx: click.Context, errand: Errand[T]) -> int:
     """Do the errand on the targets that the command names, and report the end of it."""
     began = time.monotonic()
     chosen = ctx.params
-    name = _only_name(chosen)
-    ending = Ending(name, _conversation(name, chosen))
+    name = only_name(chosen)
+    timeline = Timeline(chosen["timeline"]) if chosen.get("timeline") else None
+    ending = Ending(name, conversation_about(name, chosen, timeline), timeline=timeline)
 
     async def flow() -> int:
         targets = [name] if name is not None else await chosen_targets(ctx, ending.conversation)
         if not targets:
             return 0
         if len(targets) == 1:
-            ending.target, ending.conversation = targets[0], _conversation(targets[0], chosen)
+            ending.target, ending.conversation = targets[0], conversation_about(targets[0], chosen, timeline)
             return await _alone(ctx, errand, ending)
         return await _together(ctx, errand, ending, targets, began)
 
     return run_to_end(ending, flow, verbose=chosen["verbose"])
 
 
-def _only_name(chosen: dict[str, Any]) -> str | None:
+def only_name(chosen: dict[str, Any]) -> str | None:
     """The one target, where it is plain from the command line that there is one."""
     from kirotunnel.targets.selection import is_pattern
 
@@ -108,8 +111,10 @@ def _only_name(chosen: dict[str, Any]) -> str | None:
     return name
 
 
-def _conversation(target: str | None, chosen: dict[str, Any]) -> Conversation:
-    return make_conversation(target, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+def conversation_about(target: str | None, chosen: dict[str, Any], timeline: Timeline | None = None) -> Conversation:
+    """Who is told of that target; None for this machine, or before it is known."""
+    how = {"verbose": chosen["verbose"], "quiet": chosen["quiet"]}
+    return make_conversation(target, as_json=chosen["as_json"], **how, timeline=timeline)
 
 
 # --- which targets ---------------------------------------------------------------------------------------------------
@@ -230,7 +235,14 @@ async def _together(ctx: click.Context, errand: Errand[T], ending: Ending, targe
     prepared = {target: errand.prepare(of_target) for target, of_target in each.items()}
     if errand.plan is not None and chosen["dry_run"]:
         return await _plans(errand.plan, prepared, ending, as_json=chosen["as_json"])
-    board = Board(targets, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"], began=began)
+    board = Board(
+        targets,
+        as_json=chosen["as_json"],
+        verbose=chosen["verbose"],
+        quiet=chosen["quiet"],
+        began=began,
+        timeline=ending.timeline,
+    )
     outcomes = await _perform(errand, each, prepared, board, ending, chosen)
     well = sum(map(_is_ok, outcomes))
     board.summary([(o.target, _words(o), o.error, _is_ok(o)) for o in outcomes], errand.sum(well, len(targets)))
@@ -259,7 +271,7 @@ async def _perform(
 
     async def one(target: str) -> Done:
         turn = turns.turn(target)
-        conversation = _Noticing(board.conversation(target), turn.notice) if errand.takes_turns else None
+        conversation = Noticing(board.conversation(target), turn.notice) if errand.takes_turns else None
         environment = replace(
             errand.environment(each[target], conversation or board.conversation(target)),
             terminal=None,  # it can be one CLI's at a time only
@@ -318,16 +330,3 @@ async def _plans(plan: Callable[[T], Awaitable[str]], prepared: dict[str, T], en
         results.append(ev.TargetResult(target=target, ok=error is None, code=error.code if error else None))
     ending.outcomes = tuple(results)
     return 0 if all(result.ok for result in results) else 1
-
-
-class _Noticing:
-    """Passes everything on, and shows the events to somebody else first."""
-
-    def __init__(self, inner: Conversation, notice: Callable[[ev.Event], None]) -> None:
-        self._inner = inner
-        self._notice = notice
-        self.tell, self.warn, self.url, self.remote = inner.tell, inner.warn, inner.url, inner.remote
-
-    def event(self, event: ev.Event) -> None:
-        self._notice(event)
-        self._inner.event(event)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from kirotunnel.diagnose.checks import Check, Target, all_findings, check_here, check_there
 from kirotunnel.diagnose.findings import Finding, finding_of, without_consequences
-from kirotunnel.diagnose.probes import probe_here, probe_there
+from kirotunnel.diagnose.probes import HereFacts, Place, probe_here, probe_there
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.profiles.profile import profile_for
-from kirotunnel.ssh.config import SSHOptions
+from kirotunnel.ssh.company import Company
 from kirotunnel.ssh.prompts import Prompts
-from kirotunnel.wire.containers import Inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,40 +33,58 @@ class Report:
     @property
     def findings(self) -> list[tuple[str | None, Finding]]:
         """Each finding with the end that it is about; consequences of others are left out."""
-        said = without_consequences(found for section in self.sections for found in all_findings(section.checks))
-        return [
-            (section.target, found)
-            for section in self.sections
-            for found in all_findings(section.checks)
-            if found in said
+        here = [section for section in self.sections if section.target is None]
+        targets = [section for section in self.sections if section.target is not None]
+        # A target's trouble explains what follows from it there, and here if there is no other.
+        said: list[tuple[str | None, Finding]] = [
+            (None, found) for found in _said(here, targets if len(targets) == 1 else [])
         ]
+        for section in targets:
+            said += [(section.target, found) for found in _said([section], here)]
+        return said
 
     @property
     def healthy(self) -> bool:
         """Whether no finding is an error."""
         return all(found.severity != "error" for _, found in self.findings)
 
+    def is_healthy(self, end: str | None) -> bool:
+        """Whether no finding about that end is an error."""
+        return all(found.severity != "error" for where, found in self.findings if where == end)
+
+
+def _said(sections: Sequence[Section], beside: Sequence[Section]) -> list[Finding]:
+    """The findings of these sections that are no consequence of another there, or in those beside."""
+    mine = [found for section in sections for found in all_findings(section.checks)]
+    others = [found for section in beside for found in all_findings(section.checks)]
+    kept = without_consequences([*mine, *others])
+    return [found for found in mine if found in kept]
+
+
+async def look_here(cli: str) -> HereFacts:
+    """The facts of this machine."""
+    return await asyncio.to_thread(probe_here, profile_for(cli))
+
+
+def section_here(facts: HereFacts, cli: str) -> Section:
+    """What is to be said of this machine."""
+    return Section(None, tuple(check_here(facts, profile_for(cli))))
+
 
 async def examine(
-    target: str | None,
-    ssh: SSHOptions,
+    place: Place,
+    here: Awaitable[HereFacts],
     *,
-    inside: Inside | None = None,
-    cli: str,
     prompts: Prompts,
     tell: Callable[[str], None],
-) -> Report:
-    """Look at this machine and, where a target is given, at that. Changes nothing."""
-    profile = profile_for(cli)
-    here = asyncio.ensure_future(asyncio.to_thread(probe_here, profile))
-    if target is None:
-        return Report((Section(None, tuple(check_here(await here, profile))),))
-    place = f"{inside.describe()} on {target}" if inside else target
+    company: Company | None = None,
+) -> Section:
+    """Look at a target, and judge it with what is known of this machine by then. Changes nothing."""
+    profile = profile_for(place.cli)
     try:
-        there = await probe_there(target, ssh, inside=inside, cli=cli, profile=profile, prompts=prompts, tell=tell)
+        there = await probe_there(place, profile=profile, prompts=prompts, tell=tell, company=company)
     except KirotunnelError as exc:
-        checks = [Check("connection", exc.message, (finding_of(exc),))]
-    else:
-        busy = frozenset((await here).ports.refused)
-        checks = check_there(Target(name=place, cli=cli, profile=profile, facts=there, busy_here=busy))
-    return Report((Section(None, tuple(check_here(await here, profile))), Section(place, tuple(checks))))
+        return Section(place.name, (Check("connection", exc.message, (finding_of(exc),)),))
+    busy = frozenset((await here).ports.refused)
+    target = Target(name=place.name, cli=place.cli, profile=profile, facts=there, busy_here=busy)
+    return Section(place.name, tuple(check_there(target)))

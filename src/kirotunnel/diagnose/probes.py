@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from kirotunnel import __version__
@@ -21,6 +21,7 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.local.browser import default_commands
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.profiles.profile import Profile
+from kirotunnel.ssh.company import Company
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import connect
 from kirotunnel.ssh.container import ContainerSession, enter
@@ -29,6 +30,7 @@ from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target
 from kirotunnel.ssh.prompts import Prompts
 from kirotunnel.ssh.session import Host, Session
 from kirotunnel.ssh.this_machine import this_machine
+from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.targets.locate import is_this_machine, locate
 from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.examined import Examined, read_examined
@@ -37,6 +39,22 @@ from kirotunnel.wire.terminal import one_line
 _COMMAND_S: Final = 5.0
 REGION: Final = "us-east-1"
 """Where Builder ID is, and most organizations are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A target to look at, and how it is reached."""
+
+    target: str
+    ssh: SSHOptions = field(default_factory=SSHOptions)
+    ec2: EC2Options = field(default_factory=EC2Options)
+    inside: Inside | None = None
+    cli: str = "kiro-cli"
+
+    @property
+    def name(self) -> str:
+        """As the report calls it: with the container on it."""
+        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,27 +116,21 @@ def probe_here(profile: Profile) -> HereFacts:
 
 
 async def probe_there(
-    target: str,
-    ssh: SSHOptions,
-    *,
-    inside: Inside | None = None,
-    cli: str,
-    profile: Profile,
-    prompts: Prompts,
-    tell: Callable[[str], None],
+    place: Place, *, profile: Profile, prompts: Prompts, tell: Callable[[str], None], company: Company | None = None
 ) -> ThereFacts:
     """Connect, and look at the target. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
     async with contextlib.AsyncExitStack() as stack:
-        if inside is None or not is_this_machine(target, ssh):
-            endpoint = (await locate(target, ssh)).endpoint
-            connected = await stack.enter_async_context(connect(endpoint, prompts, tell))
+        inside = place.inside
+        if inside is None or not is_this_machine(place.target, place.ssh, place.ec2):
+            endpoint = (await locate(place.target, place.ssh, place.ec2)).endpoint
+            connected = await stack.enter_async_context(connect(endpoint, prompts, tell, company))
             if inside is None:
-                return await look_there(connected, cli=cli, profile=profile)
+                return await look_there(connected, cli=place.cli, profile=profile)
             host: Host = connected
         else:
             host = await stack.enter_async_context(this_machine())
         session = await stack.enter_async_context(enter(host, inside))
-        return await look_there(session, cli=cli, profile=profile)
+        return await look_there(session, cli=place.cli, profile=profile)
 
 
 async def look_there(session: Session, *, cli: str, profile: Profile) -> ThereFacts:

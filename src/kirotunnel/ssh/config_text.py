@@ -171,7 +171,11 @@ def setting_words(keyword: str, rest: str, place: str) -> tuple[str, ...]:
     """The values of a setting: one as it stands for commands, else words."""
     if keyword in _RAW:
         value = rest.lstrip(_BLANKS + "=")
-        return (value.partition("#")[0].rstrip(_BLANKS) if keyword == "proxyjump" else value,)
+        if keyword == "proxyjump":
+            value = value.partition("#")[0].rstrip(_BLANKS)
+        if not value:
+            raise SSHConfigError(f"{place}: missing argument")
+        return (value,)
     words = tuple(split_words(rest, place))
     if not words or "" in words:
         raise SSHConfigError(f"{place}: missing argument")

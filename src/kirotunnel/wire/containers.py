@@ -43,6 +43,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # RFC 1123 labels and subdomains, as Kubernetes' apimachinery/pkg/util/validation has them.
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NUMBER: Final = re.compile(r"[0-9]{1,4}")
 # What no login shell reads otherwise than it stands: not `=` (zsh), `%` (fish), `~`, `#`, quotes, globs.
 _SAFE_PATH: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
 
@@ -242,8 +243,10 @@ def _answers(records: Sequence[Record]) -> list[_Answer]:
             words.append(record.value)
         elif record.key == "answer":
             engine, index, code, path = (record.value.split(" ", 3) + [""] * 4)[:4]
-            number = int(code) if code.isdecimal() else 1
-            found.append(_Answer(engine, path, int(index) if index.isdecimal() else 0, number, tuple(words)))
+            if engine in {*ENGINES, *Pod.engines}:  # it goes into messages and commands; no other was asked
+                number = int(code) if _NUMBER.fullmatch(code) else 1
+                place = int(index) if _NUMBER.fullmatch(index) else 0
+                found.append(_Answer(engine, path, place, number, tuple(words)))
             words = []
     return found
 
@@ -337,12 +340,10 @@ _NOT_PERMITTED: Final = re.compile(
     re.IGNORECASE,
 )
 _NOT_FOUND: Final = re.compile(
-    r"no such container|no such object|no container with|container .*not found|\(NotFound\)|no such pod", re.IGNORECASE
-)
-_NO_SHELL: Final = re.compile(
-    r"/bin/sh.*(no such file|not found|not executable)|no such file or directory|executable file not found",
+    r"no such container|no such object|no container with|container \S+ not found|\(NotFound\)|no such pod",
     re.IGNORECASE,
 )
+_NO_SHELL: Final = re.compile(r"/bin/sh.*(no such file|not found|permission denied|exec format error)", re.IGNORECASE)
 _NOT_RUNNING: Final = re.compile(
     r"not running|is paused|has stopped|completed pod|container state improper|is stopped|is created", re.IGNORECASE
 )
@@ -397,6 +398,8 @@ def not_entered(entry: Entry, where: str, code: int | None, said: str) -> Target
     """Why a shell inside did not speak, from the words of the engine's `exec`."""
     what = f"{entry.inside.describe()} on {where}"
     words = one_line(said, 200) or ("it said nothing" if code is None else f"exit code {code}")
+    if _NO_SHELL.search(said):
+        return ContainerWithoutShellError(f"{what} has no /bin/sh: {words}")
     if _NOT_PERMITTED.search(said):
         return EngineNotPermittedError(
             f"{entry.engine} does not let us into {what}: {words}", _permission_hint(entry.engine)
@@ -405,7 +408,7 @@ def not_entered(entry: Entry, where: str, code: int | None, said: str) -> Target
         return ContainerNotRunningError(f"{what} is not running: {words}")
     if _NOT_FOUND.search(said):
         return ContainerNotFoundError(f"{entry.engine} has no {what} any more: {words}")
-    if _NO_SHELL.search(said) or code in {126, 127}:
+    if code in {126, 127}:
         return ContainerWithoutShellError(f"{what} has no /bin/sh: {words}")
     return EngineNotAnsweringError(
         f"{entry.engine} does not run a shell in {what}: {words}", _answer_hint(entry.engine)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.wire.gate import LegRule, Refuse, RequestHead, decide
 from kirotunnel.wire.redirect import LOOPBACK_HOSTS
+from kirotunnel.wire.terminal import one_line
 
 MAX_PASTED: Final = 16 * 1024
 _QUOTES: Final = "\"'<>`"
@@ -54,7 +55,7 @@ def read_pasted(text: str, port: int, rule: LegRule) -> Pasted | NotPasted:
     if host not in LOOPBACK_HOSTS:
         return NotPasted(
             "host",
-            f"that is a page on {host[:80]}; wanted is the address after it, which begins with http://localhost:{port}/",
+            f"that is a page on {one_line(host, 80)}; wanted is the address after it, which begins with http://localhost:{port}/",
         )
     if scheme != "http":
         return NotPasted("malformed", "that address is https; the callback is http")

@@ -89,8 +89,8 @@ def looks_like_sign_in(text: str) -> bool:
         return parts.scheme.lower() == "http" and (
             "state" in parse_qs(parts.query) or _SIGN_IN_WORDS.search(parts.path) is not None
         )
-    except ValueError:
-        return False
+    except (ValueError, RedirectNotLoopbackError):
+        return False  # it was only printed: what is broken or comes back to several places is nobody's to open
 
 
 def _own_page(text: str) -> SignInPage:

@@ -186,6 +186,10 @@ def test_a_running_one_counts_more_than_a_stopped_one_of_an_earlier_engine() -> 
             "did you mean",
         ),
         (said("docker", 1), EngineNotAnsweringError, "exit code 1", ""),
+        # What nobody asked is no engine, and no terminal is sent its name.
+        (said("\x1b]52;c;x\x07", 1), EngineNotFoundError, "has none of docker, podman, nerdctl", ""),
+        (said("sh", 0, "kirotunnel:running"), EngineNotFoundError, "has none of docker, podman, nerdctl", ""),
+        ([Record("answer", f"docker 0 {'9' * 5000} /usr/bin/docker")], EngineNotAnsweringError, "exit code 1", ""),
     ],
 )
 def test_what_is_wrong_with_a_container(
@@ -278,6 +282,13 @@ def test_what_is_wrong_with_a_pod(pod: str, records: list[Record], error: type[K
             "no such file or directory: unknown",
             ContainerWithoutShellError,
         ),
+        (
+            127,
+            'Error: runc: exec failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such '
+            "file or directory: OCI runtime attempted to invoke a command that was not found",
+            ContainerWithoutShellError,
+        ),
+        (126, 'exec failed: exec: "/bin/sh": permission denied: unknown', ContainerWithoutShellError),
         (126, "", ContainerWithoutShellError),
         (255, "Error: can only create exec sessions on running containers: container state improper",
          ContainerNotRunningError),

@@ -1,0 +1,598 @@
+"""What is fuzzed: each target reads some bytes as ours do, and says what must hold of the answer, whatever they are.
+
+A target's input is what a remote, a browser or a stranger would really send, so that the corpus is readable and a find
+can be sent to the real thing. Where a reader takes a stream, it must not matter how the bytes were cut.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from kirotunnel.errors import KirotunnelError
+from kirotunnel.events import Account
+from kirotunnel.local.http1 import MAX_BODY, MAX_HEAD, MalformedRequestError, Request, ServerConnection
+from kirotunnel.local.relay import MAX_ANSWER, Route
+from kirotunnel.local.relay import _NoAnswerError as NoAnswerError
+from kirotunnel.local.relay import _Upstream as Upstream
+from kirotunnel.oauth.id_token import Expectation, validate
+from kirotunnel.oauth.messages import Reply
+from kirotunnel.profiles.profile import load_profile
+from kirotunnel.redaction import Secret, redacted
+from kirotunnel.ssh.config_text import parse_line, setting_words
+from kirotunnel.wire.command_line import parse_ssh, shown_command
+from kirotunnel.wire.containers import parse_container, parse_pod, read_entry
+from kirotunnel.wire.examined import read_examined
+from kirotunnel.wire.gate import FollowUp, Forward, LegRule, RequestHead, decide, same_origin_target
+from kirotunnel.wire.listeners import (
+    ListeningPort,
+    parse_excluded_ranges,
+    parse_lsof,
+    parse_proc,
+    parse_reserved_ranges,
+    parse_ss,
+)
+from kirotunnel.wire.passing import EscapeKeys, Passing
+from kirotunnel.wire.pasted import Pasted, read_pasted
+from kirotunnel.wire.printed_urls import PrintedUrls
+from kirotunnel.wire.records import MAX_RECORD, RecordReader, read_account, read_facts, read_listeners
+from kirotunnel.wire.redirect import (
+    LOOPBACK_HOSTS,
+    MAX_URL,
+    MIN_PORT,
+    TrustedHost,
+    UrlPolicy,
+    check_url,
+    has_loopback_redirect,
+    matches_host,
+    parse_authorization_url,
+)
+from kirotunnel.wire.sign_in_page import looks_like_sign_in, parse_sign_in_page
+from kirotunnel.wire.terminal import SafeTerminal, one_line, plain
+from kirotunnel.wire.transcript import MAX_LINE, Transcript, UrlShown, UserCodeShown
+from kirotunnel.wire.whoami import parse_whoami
+
+T = TypeVar("T")
+Target = Callable[[bytes], None]
+
+PORT: Final = 3128
+STATE: Final = "uXk2Qp3xV9"
+NONCE: Final = "00112233445566778899aabb"
+OWN_HOSTS: Final = (f"localhost:{PORT}", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
+PATHS: Final = frozenset({"/oauth/callback", "/signin/callback"})
+LEG: Final = LegRule(leg=1, paths=PATHS, state=Secret(STATE))
+POSTED: Final = LegRule(leg=2, paths=frozenset({"/posted"}), state=Secret(STATE), form_post=True)
+ANY_STATE: Final = LegRule(leg=3, paths=frozenset({"/attached"}), state=None)
+NAMED: Final = LegRule(leg=4, paths=frozenset({"/x"}), state=Secret("another"), follow_up="/index.html?error=a")
+RULES: Final = (LEG, POSTED, ANY_STATE, NAMED)
+HOSTS: Final = load_profile("kiro-cli").authorize_hosts
+POLICY: Final = UrlPolicy(known_hosts=HOSTS, trusted=(TrustedHost("idp.corp", 8443),))
+
+# Written down apart from the code under test: what may not be in a line for a person, and what a terminal may be sent.
+UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+DRAWING: Final = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]{0,2}[ABCDG]|0?J|[012]?K|\?25[hl])|[\r\n\t]")
+
+
+def cuts(data: bytes) -> Iterator[list[bytes]]:
+    """The bytes at once, in halves, and one by one."""
+    half = len(data) // 2
+    yield [data]
+    yield [data[:half], data[half:]]
+    yield [data[i : i + 1] for i in range(len(data))]
+
+
+def the_same_however_cut(data: bytes, read: Callable[[list[bytes]], T]) -> T:
+    """What the reader makes of the bytes; it must make the same of them in pieces."""
+    whole, *others = [read([piece for piece in pieces if piece]) for pieces in cuts(data)]
+    for other in others:
+        assert other == whole, (whole, other)
+    return whole
+
+
+def assert_shown_line(text: str, limit: int = 4000) -> None:
+    """It can stand in a message."""
+    assert not UNPRINTABLE.search(text), text
+    assert len(text) <= limit
+    assert len(text.splitlines()) <= 1 or "\u2028" in text or "\u2029" in text, text
+
+
+def assert_account(account: Account | None) -> None:
+    for value in (account.provider, account.email, account.start_url, account.region) if account else ():
+        assert_shown_line(value or "", 200)
+
+
+# --- the callback port -----------------------------------------------------------------------------------------------
+
+
+class _Pieces:
+    """Stands for the stream of a connection: gives one piece a read, and then the end."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = list(pieces)
+        self.written = 0
+
+    async def read(self, limit: int) -> bytes:
+        if not self._pieces:
+            return b""
+        piece = self._pieces.pop(0)
+        if len(piece) > limit:
+            self._pieces.insert(0, piece[limit:])
+        return piece[:limit]
+
+    async def write(self, data: bytes) -> None:
+        self.written += len(data)
+
+    async def close(self) -> None:
+        self._pieces.clear()
+
+
+class _Nobody:
+    """Stands for a browser's end that takes what it is sent."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        assert data == b"HTTP/1.1 100 \r\n\r\n"
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run what never waits."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it waits for something")
+
+
+def _read_request(pieces: list[bytes]) -> Request | str | None:
+    connection = ServerConnection(_Pieces(pieces), _Nobody())  # type: ignore[arg-type]  # what it uses of them
+    try:
+        return _run(connection.read_request())
+    except MalformedRequestError:
+        return "malformed"
+
+
+def request(data: bytes) -> None:
+    """A connection to the callback port: HTTP/1.1, then the gate."""
+    read = the_same_however_cut(data, _read_request)
+    if not isinstance(read, Request):
+        return
+    assert len(read.target) + sum(len(name) + len(value) for name, value in read.headers) <= MAX_HEAD
+    assert len(read.body) <= MAX_BODY
+    judge(RequestHead.of(read.method, read.target, read.headers, read.body))
+
+
+def gate(data: bytes) -> None:
+    """A head that HTTP/1.1 would never let through: method, target, hosts and content type a line each, then a body."""
+    head, _, body = data.partition(b"\n\n")
+    lines = [line.decode("latin-1") for line in head.split(b"\n")]
+    method, target, hosts, kind, *headers = [*lines, "", "", "", ""][: max(4, len(lines))]
+    pairs = [("host", host) for host in hosts.split(" ") if host] + [("content-type", kind)]
+    pairs += [(name, value) for name, _, value in (line.partition(": ") for line in headers)]
+    judge(RequestHead.of(method, target, pairs, body))
+
+
+def judge(head: RequestHead) -> None:
+    """What is forwarded is the callback, told in another way than the gate's."""
+    decision = decide(head, PORT, RULES)
+    if not isinstance(decision, Forward | FollowUp):
+        assert decision.status in {400, 403, 404, 405}
+        return
+    assert len(head.hosts) == 1
+    assert head.hosts[0].lower() in OWN_HOSTS
+    assert head.as_page
+    assert all("!" <= char <= "~" for char in head.target), head
+    path, _, query = head.target.partition("?")
+    if isinstance(decision, FollowUp):
+        assert (head.method, head.target, decision.rule) == ("GET", NAMED.follow_up, NAMED)
+        return
+    rule = decision.rule
+    assert path in rule.paths
+    assert head.method == "GET" or (head.method == "POST" and rule.form_post)
+    text = query.encode() if head.method == "GET" else head.body
+    pairs = [pair.partition(b"=")[::2] for pair in text.split(b"&") if pair]
+    names = [unquote_to_bytes(name.replace(b"+", b" ")) for name, _ in pairs]
+    assert len(set(names)) == len(names), head
+    values = dict(zip(names, (unquote_to_bytes(value.replace(b"+", b" ")) for _, value in pairs), strict=True))
+    if rule.state is not None:
+        assert values[b"state"] == rule.state.reveal().encode()
+    else:
+        assert values.keys() & {b"code", b"error", b"login_option"}
+    assert (decision.outcome == "denied") is (b"error" in values)
+
+
+class _Silent:
+    """Stands for the login behind a leg."""
+
+    def stray(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def callback(self, outcome: str) -> None: ...
+
+    def delivered(self, error: KirotunnelError | None) -> None: ...
+
+
+def _read_answer(pieces: list[bytes]) -> tuple[int, list[tuple[str, str]], bytes] | None:
+    upstream = Upstream(_Pieces(pieces))
+    try:
+        response = _run(upstream.exchange(Request("GET", f"/oauth/callback?state={STATE}", (("host", OWN_HOSTS[0]),))))
+    except NoAnswerError:
+        return None
+    return response.status, response.headers, response.body
+
+
+def answer(data: bytes) -> None:
+    """What the remote listener answers to the callback, and what of it the browser gets."""
+    read = the_same_however_cut(data, _read_answer)
+    if read is None:
+        return
+    assert len(read[2]) <= MAX_ANSWER
+
+    async def dial() -> _Pieces:
+        return _Pieces([data])
+
+    route = Route(rule=LEG, port=PORT, dial=dial, observer=_Silent(), cli="c", host="h", policy=POLICY)
+    reply, follow_up = route._relayed(_run(Upstream(_Pieces([data])).exchange(Request("GET", "/", (("host", "h"),)))))
+    names = [name.lower() for name, _ in reply.headers]
+    harmless = {"content-type", "cache-control", "content-language", "location", "content-security-policy"}
+    harmless |= {"referrer-policy", "x-content-type-options"}
+    assert set(names) <= harmless, names
+    assert all("\r" not in value and "\n" not in value and "\0" not in value for _, value in reply.headers)
+    if follow_up is not None:
+        assert follow_up.startswith("/")
+        assert not follow_up.startswith(("//", "/\\"))
+    for place in [value for name, value in reply.headers if name.lower() == "location"]:
+        if follow_up is None:
+            _assert_safe(place)
+
+
+def location(data: bytes) -> None:
+    """Where a remote's answer sends the browser: to this port, as every browser reads it."""
+    text = data.decode("latin-1")
+    target = same_origin_target(text, PORT)
+    if target is None:
+        return
+    before, mark, after = text.partition("?")
+    seen = (before.replace("\\", "/") + mark + after).lower()
+    assert seen.startswith("/") or any(seen.startswith(f"http://{host}/") for host in OWN_HOSTS), text
+    assert target.startswith("/")
+    assert not target.startswith(("//", "/\\"))
+    assert all("!" <= char <= "~" and char != "#" for char in target), text
+
+
+# --- what a remote wants opened --------------------------------------------------------------------------------------
+
+
+def _assert_safe(text: str) -> None:
+    """A URL that was let through, read with nothing of ours."""
+    assert re.fullmatch(r"[!-~]+", text), text
+    assert not set(text) & set(' "\\<>^`'), text
+    assert len(text) <= MAX_URL
+    scheme, _, rest = text.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    assert "@" not in authority
+    host, port = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]+))?", authority).groups()  # type: ignore[union-attr]
+    host = host.lower().rstrip(".")
+    if (host, port) == ("idp.corp", "8443"):
+        assert scheme.lower() in {"http", "https"}
+        return
+    assert scheme.lower() == "https", text
+    assert host != "localhost"
+    assert not host.endswith(".localhost")
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        assert not host.startswith("[")
+        assert re.search(r"[a-z_-][a-z0-9_-]*$", host), host  # no browser reads it as a number
+        return
+    assert address.is_global, text
+
+
+def url(data: bytes) -> None:
+    """What the opener was called with, or what stood in the output."""
+    text = data.decode("utf-8", "replace")
+    has_redirect = has_loopback_redirect(text)
+    looks_like_sign_in(text)
+    try:
+        checked = check_url(text, POLICY)
+    except KirotunnelError as exc:
+        assert_shown_line(exc.message)
+        for parse in (parse_authorization_url, parse_sign_in_page):
+            _refuses(parse, text)
+        return
+    _assert_safe(text)
+    assert checked.url.reveal() == text
+    if checked.standing == "known":
+        assert checked.port == 443
+        assert matches_host(checked.host, HOSTS)
+    assert_shown_line(checked.authority)
+    _authorization(text, has_redirect=has_redirect)
+    _sign_in_page(text)
+
+
+def _refuses(parse: Callable[[str, UrlPolicy], object], text: str) -> None:
+    """What must never be opened is no page by another name either, but for a page of the CLI's own listener."""
+    try:
+        page = parse(text, POLICY)
+    except KirotunnelError as exc:
+        assert_shown_line(exc.message)
+        return
+    assert getattr(page, "start", None) is not None, text
+    redirect = page.redirect  # type: ignore[attr-defined]
+    assert redirect.host in LOOPBACK_HOSTS
+    assert MIN_PORT <= redirect.port <= 65535
+    assert re.match(r"(?i)http://(localhost|127\.0\.0\.1|\[::1\]):[0-9]+(?=[/?#]|$)", text), text
+    assert re.fullmatch(r"[!-~]+", text)
+
+
+def _authorization(text: str, *, has_redirect: bool) -> None:
+    try:
+        found = parse_authorization_url(text, POLICY)
+    except KirotunnelError as exc:
+        assert_shown_line(exc.message)
+        return
+    assert has_redirect
+    pairs = parse_qsl(text.partition("?")[2].partition("#")[0], keep_blank_values=True)
+    assert [value for name, value in pairs if name == "state"] == [found.state.reveal()]
+    (redirect,) = [value for name, value in pairs if name == "redirect_uri"]
+    place = re.fullmatch(r"(?i)http://(localhost|127\.0\.0\.1|\[::1\]):([0-9]+)(/[^?#]*)?([?#].*)?", redirect)
+    assert place, redirect
+    assert (int(place[2]), place[3] or "") == (found.redirect.port, found.redirect.path)
+    assert MIN_PORT <= found.redirect.port <= 65535
+
+
+def _sign_in_page(text: str) -> None:
+    try:
+        page = parse_sign_in_page(text, POLICY)
+    except KirotunnelError as exc:
+        assert_shown_line(exc.message)
+        return
+    if page.redirect is not None:
+        assert page.redirect.host in LOOPBACK_HOSTS
+        assert MIN_PORT <= page.redirect.port <= 65535
+
+
+# --- what a remote prints --------------------------------------------------------------------------------------------
+
+
+def transcript(data: bytes) -> None:
+    """The CLI's output as events."""
+
+    def read(pieces: list[bytes]) -> list[object]:
+        reader = Transcript()
+        return [event for piece in (*pieces, b"") for event in reader.feed(piece)]
+
+    for event in the_same_however_cut(data, read):
+        if isinstance(event, UrlShown):
+            assert re.match(r"https?://\S", event.url)
+            assert not re.search(r"\s", event.url)
+        elif isinstance(event, UserCodeShown):
+            assert re.fullmatch(r"[A-Z0-9]{4}-[A-Z0-9]{4}", event.user_code)
+        for text in (getattr(event, name, "") for name in ("text", "label", "url")):
+            assert len(text) <= MAX_LINE
+            assert "\x1b" not in text
+            assert_shown_line(one_line(redacted(text)), 300)
+
+
+def terminal(data: bytes) -> None:
+    """The CLI's output as it is shown to the person."""
+
+    def read(pieces: list[bytes]) -> str:
+        shown = SafeTerminal()
+        return "".join(shown.feed(piece) for piece in pieces)
+
+    shown = the_same_however_cut(data, read)
+    assert not UNPRINTABLE.search(DRAWING.sub("", shown)), shown
+    rows = 0
+    for up, ends in re.findall(r"\x1b\[([0-9]*)A|(\n)", shown):
+        rows = rows + 1 if ends else rows - (int(up or 1) or 1)
+        assert rows >= 0, "it drew over lines that are not its own"
+    text = data.decode("utf-8", "replace")
+    assert "\x1b" not in plain(text)
+    assert_shown_line(one_line(text), 300)
+    assert one_line(one_line(text)) == one_line(text)
+
+
+def passing(data: bytes) -> None:
+    """The output of any command, of which only strings to the terminal are taken."""
+
+    def read(pieces: list[bytes]) -> bytes:
+        passed = Passing()
+        return b"".join(passed.feed(piece) for piece in pieces)
+
+    passed = the_same_however_cut(data, read)
+    assert len(passed) <= len(data) + 8
+    assert not re.search(rb"\x1b[PX^_]|\x1b\](?!8;)|\x1b\[2[01]t", passed), passed
+    once, _ = EscapeKeys().feed(data)
+    keys = EscapeKeys()
+    assert once == b"".join(keys.feed(data[i : i + 1])[0] for i in range(len(data)))[: len(once)]
+
+
+def printed_urls(data: bytes) -> None:
+    """The URLs in what any command prints."""
+
+    def read(pieces: list[bytes]) -> list[str]:
+        reader = PrintedUrls()
+        return [url for piece in (*pieces, b"") for url in reader.feed(piece)]
+
+    for found in the_same_however_cut(data, read):
+        assert re.match(r"https?://", found)
+        assert len(found) <= MAX_LINE + MAX_URL
+        assert not re.search(r"[\x07\x1b\n]", found)
+
+
+def records(data: bytes) -> None:
+    """The control shell's output, `NONCE key value` among whatever a login shell prints."""
+
+    def read(pieces: list[bytes]) -> list[object]:
+        reader = RecordReader(NONCE)
+        return [record for piece in pieces for record in reader.feed(piece)]
+
+    found: list[Any] = the_same_however_cut(data, read)
+    assert len(found) <= data.count(NONCE.encode())
+    assert all(len(record.key) + len(record.value) <= MAX_RECORD for record in found)
+    facts = read_facts(found)
+    for text in (facts.system, facts.user, facts.cli or "", facts.version_text or ""):
+        assert_shown_line(text, 400)
+    assert_account(read_account(found))
+    _assert_listeners(read_listeners(found) or [])
+    seen = read_examined(found)
+    for text in (*seen.places, *seen.left, seen.carrier or "", *seen.reached):
+        assert_shown_line(text, 400)
+
+
+def containers(data: bytes) -> None:
+    """What an engine says about a container: the first line is its name, the rest the target's records."""
+    name, _, rest = data.partition(b"\n")
+    text = name.decode("utf-8", "replace")
+    found = RecordReader(NONCE).feed(rest + b"\n")
+    for parse in (parse_container, parse_pod):
+        try:
+            entry = read_entry(parse(text), "dev-box", found)
+        except KirotunnelError as exc:
+            assert_shown_line(exc.message)
+            continue
+        words = entry.command(("true",))
+        assert all(re.fullmatch(r"[A-Za-z0-9_./@+-]+", word) for word in words), words
+        assert not entry.which[0].startswith("-")
+
+
+def whoami(data: bytes) -> None:
+    """The answer of the CLI's whoami."""
+    assert_account(parse_whoami(data.decode("utf-8", "replace")))
+
+
+def listeners(data: bytes) -> None:
+    """The tables of listening ports."""
+    text = data.decode("utf-8", "replace")
+    lines = text.split("\n")
+    _assert_listeners([*parse_ss(lines), *parse_proc(lines, lines), *parse_lsof(lines)])
+    for low, high in [*parse_reserved_ranges(text), *parse_excluded_ranges(text)]:
+        assert 0 <= low < 100_000
+        assert 0 <= high < 100_000
+
+
+def _assert_listeners(rows: list[ListeningPort]) -> None:
+    for row in rows:
+        assert 0 <= row.port <= 65535
+        assert row.pid is None or 0 <= row.pid < 10**10
+        assert row.reachable_by_loopback is ("127.0.0.1" in row.loopback_addresses)
+        assert all(ipaddress.ip_address(address).is_loopback for address in row.loopback_addresses)
+        assert_shown_line(row.describe())
+
+
+# --- what a person brings, and what services answer ------------------------------------------------------------------
+
+
+def pasted(data: bytes) -> None:
+    """The address that a person pastes."""
+    text = data.decode("utf-8", "replace")
+    read = read_pasted(text, PORT, LEG)
+    if not isinstance(read, Pasted):
+        assert_shown_line(read.words)
+        assert STATE not in read.words
+        return
+    judge(RequestHead(method="GET", target=read.target, hosts=(read.host,)))
+    assert isinstance(decide(RequestHead(method="GET", target=read.target, hosts=(read.host,)), PORT, [LEG]), Forward)
+    assert STATE not in repr(read)
+
+
+def command_line(data: bytes) -> None:
+    """The command line of a process that holds a port: its words end with a NUL each, as in /proc."""
+    words = data.decode("utf-8", "replace").split("\0")
+    shown = shown_command(words)
+    assert_shown_line(shown, 100)
+    ssh = parse_ssh(words)
+    if ssh is not None:
+        assert_shown_line(ssh.host or "", 80)
+        ssh.forwards_port(PORT)
+    hidden = shown_command(["program", "--password", "hunter2-hunter2", *words])
+    assert "hunter2" not in hidden
+
+
+_MARKED: Final = "s3cr3tc0de"
+
+
+def redaction(data: bytes) -> None:
+    """A text with a secret in it somewhere, in any of the ways in which one is written.
+
+    What stands before it is no broken JSON or URL of its own: of that nobody can tell where a value begins.
+    """
+    text = data.decode("utf-8", "replace").replace(_MARKED, "")
+    before, after = re.sub(r"[\"'=:%\\]", "", text[: len(text) // 2]), text[len(text) // 2 :]
+    for secret in (f"&code={_MARKED}&", f'"access_token": "{_MARKED}"', f"?state={_MARKED} "):
+        assert _MARKED not in redacted(f"{before} {secret} {after}")
+    assert redacted(redacted(text)) == redacted(text)
+
+
+# The public half of RFC 8037, appendix A: no input is signed with the private one.
+KEY: Final[dict[str, Any]] = {
+    "kty": "OKP",
+    "crv": "Ed25519",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    "kid": "k",
+}
+EXPECTED: Final = Expectation(issuer="https://login.example", client_id="client", now=1_800_000_000.0)
+
+
+def id_token(data: bytes) -> None:
+    """An ID token that nobody has signed: none is accepted, and none is repeated in the error."""
+    text = data.decode("latin-1")
+    try:
+        validate(Secret(text), {"keys": [KEY]}, EXPECTED)
+    except KirotunnelError as exc:
+        refusal = exc.message
+    else:
+        raise AssertionError("a token was accepted that nobody has signed")
+    assert_shown_line(refusal)
+    assert len(text) < 12 or text not in refusal
+
+
+def reply(data: bytes) -> None:
+    """The JSON of a sign-in service: content type, a line break, the body."""
+    kind, _, body = data.partition(b"\n")
+    answered = Reply(host="a.example", status=400, headers={"content-type": kind.decode("latin-1")}, body=Secret(body))
+    members = answered.error_members()
+    assert_shown_line(members.quoted("error_description", "error", "message"))
+    assert 0 < members.seconds("expires_in", 600.0) <= 10 * 366 * 86400
+    for name in ("access_token", "refresh_token"):
+        secret = members.optional_secret(name)
+        assert secret is None or re.fullmatch(r"[ -~]+", secret.reveal())
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(value, dict) and isinstance(value.get("error"), str) and not UNPRINTABLE.search(value["error"]):
+        assert members.optional_text("error") == (value["error"] or None) or b"<" in body[:40] or b"html" in kind
+
+
+def ssh_config(data: bytes) -> None:
+    """The lines of an ssh_config."""
+    for number, raw in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+        place = f"config: line {number}"
+        try:
+            found = parse_line(raw, place)
+            if found is not None:
+                keyword, rest = found
+                assert keyword == keyword.lower()
+                assert all(setting_words(keyword, rest, place))
+        except KirotunnelError as exc:
+            said = exc.message
+        else:
+            said = place
+        assert said.startswith(place)
+
+
+TARGETS: Final[dict[str, Target]] = {
+    target.__name__: target
+    for target in (
+        request, gate, answer, location, url, transcript, terminal, passing, printed_urls, records, containers,
+        whoami, listeners, pasted, command_line, redaction, id_token, reply, ssh_config,
+    )
+}  # fmt: skip
