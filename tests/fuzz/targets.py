@@ -16,9 +16,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.events import Account
 from kirotunnel.local.http1 import MAX_BODY, MAX_HEAD, MalformedRequestError, Request, ServerConnection
-from kirotunnel.local.relay import MAX_ANSWER, Route
-from kirotunnel.local.relay import _NoAnswerError as NoAnswerError
-from kirotunnel.local.relay import _Upstream as Upstream
+from kirotunnel.local.relay import Route
+from kirotunnel.local.upstream import MAX_ANSWER, NoAnswerError, Upstream
 from kirotunnel.oauth.id_token import Expectation, validate
 from kirotunnel.oauth.messages import Reply
 from kirotunnel.profiles.profile import load_profile
@@ -27,7 +26,18 @@ from kirotunnel.ssh.config_text import parse_line, setting_words
 from kirotunnel.wire.command_line import parse_ssh, shown_command
 from kirotunnel.wire.containers import parse_container, parse_pod, read_entry
 from kirotunnel.wire.examined import read_examined
-from kirotunnel.wire.gate import FollowUp, Forward, LegRule, RequestHead, decide, same_origin_target
+from kirotunnel.wire.gate import (
+    FollowUp,
+    Forward,
+    LegRule,
+    Pass,
+    Preflight,
+    Refuse,
+    RequestHead,
+    Widening,
+    decide,
+    same_origin_target,
+)
 from kirotunnel.wire.listeners import (
     ListeningPort,
     parse_excluded_ranges,
@@ -63,6 +73,7 @@ PORT: Final = 3128
 STATE: Final = "uXk2Qp3xV9"
 NONCE: Final = "00112233445566778899aabb"
 OWN_HOSTS: Final = (f"localhost:{PORT}", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
+FORM: Final = "application/x-www-form-urlencoded"
 PATHS: Final = frozenset({"/oauth/callback", "/signin/callback"})
 LEG: Final = LegRule(leg=1, paths=PATHS, state=Secret(STATE))
 POSTED: Final = LegRule(leg=2, paths=frozenset({"/posted"}), state=Secret(STATE), form_post=True)
@@ -165,7 +176,9 @@ def request(data: bytes) -> None:
         return
     assert len(read.target) + sum(len(name) + len(value) for name, value in read.headers) <= MAX_HEAD
     assert len(read.body) <= MAX_BODY
-    judge(RequestHead.of(read.method, read.target, read.headers, read.body))
+    head = RequestHead.of(read.method, read.target, read.headers, read.body)
+    judge(head)
+    judge_wider(head)
 
 
 def gate(data: bytes) -> None:
@@ -175,13 +188,46 @@ def gate(data: bytes) -> None:
     method, target, hosts, kind, *headers = [*lines, "", "", "", ""][: max(4, len(lines))]
     pairs = [("host", host) for host in hosts.split(" ") if host] + [("content-type", kind)]
     pairs += [(name, value) for name, _, value in (line.partition(": ") for line in headers)]
-    judge(RequestHead.of(method, target, pairs, body))
+    head = RequestHead.of(method, target, pairs, body)
+    judge(head)
+    judge_wider(head)
+
+
+WIDENINGS: Final = tuple(
+    LegRule(leg=5, paths=frozenset({"/wide"}), state=Secret(STATE), form_post=True, wider=wider)
+    for wider in (
+        Widening(start=Secret("/start?x=1")),
+        Widening(fragment=True),
+        Widening(pages=True, shown=True),
+        Widening(any_page=True),
+    )
+)
+
+
+def judge_wider(head: RequestHead) -> None:
+    """A command's listener takes more, but not from a page of another site, and no state but its own."""
+    for rule in WIDENINGS:
+        decision = decide(head, PORT, [rule])
+        if isinstance(decision, Refuse):
+            continue
+        assert isinstance(decision, Forward | Pass | Preflight)
+        assert head.as_page or head.by_page
+        assert len(head.hosts) == 1
+        assert head.hosts[0].lower() in OWN_HOSTS
+        assert head.method in ({"OPTIONS"} if isinstance(decision, Preflight) else {"GET", "POST"})
+        path, _, query = head.target.partition("?")
+        assert path not in {"/favicon.ico", "/robots.txt"}
+        form = head.body if head.content_type.partition(";")[0].strip().lower() == FORM else b""
+        for text in (query.encode(), form if head.method == "POST" else b""):
+            pairs = [pair.partition(b"=")[::2] for pair in text.split(b"&") if pair]
+            states = [unquote_to_bytes(value.replace(b"+", b" ")) for name, value in pairs if name == b"state"]
+            assert set(states) <= {STATE.encode()}, head
 
 
 def judge(head: RequestHead) -> None:
     """What is forwarded is the callback, told in another way than the gate's."""
     decision = decide(head, PORT, RULES)
-    if not isinstance(decision, Forward | FollowUp):
+    if isinstance(decision, Refuse):
         assert decision.status in {400, 403, 404, 405}
         return
     assert len(head.hosts) == 1
@@ -189,6 +235,7 @@ def judge(head: RequestHead) -> None:
     assert head.as_page
     assert all("!" <= char <= "~" for char in head.target), head
     path, _, query = head.target.partition("?")
+    assert isinstance(decision, Forward | FollowUp)
     if isinstance(decision, FollowUp):
         assert (head.method, head.target, decision.rule) == ("GET", NAMED.follow_up, NAMED)
         return

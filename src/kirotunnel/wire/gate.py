@@ -196,7 +196,7 @@ def _beyond(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) 
     parameters = _parameters(query)
     for rule in sorted(rules, key=lambda rule: rule.state is None):
         wider = rule.wider
-        if wider is None or (parameters is not None and not _may_belong(rule, parameters)):
+        if wider is None or not _may_belong(rule, head, query):
             continue
         get = head.method == "GET"
         if get and head.as_page and (_is_start(wider, head.target) or (wider.fragment and path in rule.paths)):
@@ -228,9 +228,18 @@ def _says_nothing(parameters: dict[str, str] | None) -> bool:
     return parameters is not None and _ANSWERS.isdisjoint(parameters) and "state" not in parameters
 
 
-def _may_belong(rule: LegRule, parameters: dict[str, str]) -> bool:
-    """A state that is there must be the right one."""
-    return rule.state is None or "state" not in parameters or _belongs(rule, parameters)
+def _may_belong(rule: LegRule, head: RequestHead, query: str) -> bool:
+    """A state that is there, in the query or in a form, must be the right one, each time that it is there."""
+    if rule.state is None:
+        return True
+    texts = [query]
+    if head.content_type.partition(";")[0].strip().lower() == _FORM:
+        texts.append(head.body.decode("utf-8", "replace"))
+    try:
+        states = [state for text in texts for state in parse_qs(text, keep_blank_values=True).get("state", [])]
+    except ValueError:
+        return False
+    return all(_belongs(rule, {"state": state}) for state in states)
 
 
 def _callback(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision:

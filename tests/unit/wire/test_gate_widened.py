@@ -97,3 +97,20 @@ def test_a_leg_with_its_state_goes_before_one_that_takes_anything() -> None:
     decision = decide(head, PORT, [anything, known])
     assert isinstance(decision, Forward)
     assert decision.rule is known
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/callback", b"code=1&state=wrong"),
+        ("/elsewhere", b"code=1&st%61te=wrong"),
+        ("/callback", b"state=right&state=wrong"),
+        ("/callback?state=wrong", b"state=right"),
+        ("/elsewhere?state=right&state=wrong", b""),
+    ],
+)
+@pytest.mark.parametrize("wider", ["shown", "any_page"])
+def test_no_widening_takes_an_answer_with_the_state_of_another(wider: str, target: str, body: bytes) -> None:
+    widened = rule(**{wider: True})
+    assert isinstance(ask(widened, target, FORM, *NAVIGATION, method="POST", body=body), Refuse)
+    assert isinstance(ask(widened, "/callback", FORM, *NAVIGATION, method="POST", body=b"code=1&state=right"), Forward)
