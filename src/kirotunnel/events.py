@@ -228,7 +228,8 @@ class Port(Event):
     """What `ports` finds out about one port."""
 
     port: int
-    state: Literal["free", "held", "reserved"]
+    state: Literal["free", "shared", "held", "reserved"]
+    """`shared`: a login of this user has it, and another may have it, too."""
     holders: tuple[PortOwner, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -127,14 +127,14 @@ def test_a_session_that_somebody_may_use_is_never_ended(make_box: MakeBox, sshd:
         assert process.poll() is None
 
 
-def test_another_kirotunnel_is_named_and_left_alone(make_box: MakeBox, sshd: Server) -> None:
+def test_another_kirotunnel_is_named_as_one_that_shares_and_left_alone(make_box: MakeBox, sshd: Server) -> None:
     login = start(*make_box(sshd).arguments("--no-browser"))
     read_event(login, "browser_opened")
     code, found = ports("3128")
     (owner,) = found[3128]["holders"]
-    assert (code, owner["pid"]) == (1, login.pid)
+    assert (code, found[3128]["state"], owner["pid"]) == (0, "shared", login.pid)
     assert owner["what"] == "another kirotunnel, waiting for its browser"
-    assert kirotunnel("ports", "3128", "--free", "--yes").code == 1
+    assert kirotunnel("ports", "3128", "--free", "--yes").code == 0
     assert login.poll() is None
     login.terminate()
     assert finish(login).code == 143

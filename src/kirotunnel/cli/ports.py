@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def command(ports: tuple[int, ...], *, free: bool, yes: bool, as_json: bool) -> int:
     """Show who holds the callback ports, or those given, on this machine.
 
-    For each port that is held: the process, what it is, and what to do about it. Exits with 0 when all are free, and
-    with 1 when one is not.
+    For each port that is held: the process, what it is, and what to do about it. Exits with 0 when a login could have
+    all of them, and with 1 when one is held by somebody else.
     """
     from kirotunnel.diagnose.ports import end_stale, judge_ports, look_at_ports
     from kirotunnel.profiles.profile import load_profile
@@ -84,7 +84,7 @@ def _table(report: PortReport) -> Iterable[str]:
 
 def _state(state: str) -> str:
     color = colored() and sys.stdout.isatty()
-    return click.style(state, fg="green" if state == "free" else "red") if color else state
+    return click.style(state, fg="green" if state in {"free", "shared"} else "red") if color else state
 
 
 def _when(since: str | None) -> str:

@@ -98,7 +98,7 @@ def _loopback(facts: HereFacts) -> Check:
 
 
 def _ports_here(report: PortReport) -> Check:
-    busy = [port for port in report.ports if port.state != "free"]
+    busy = [port for port in report.ports if port.state not in {"free", "shared"}]
     free = len(report.ports) - len(busy)
     says = f"{free} of {len(report.ports)} callback ports are free"
     if not busy:

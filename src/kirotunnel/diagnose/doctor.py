@@ -85,6 +85,7 @@ async def examine(
         there = await probe_there(place, profile=profile, prompts=prompts, tell=tell, company=company)
     except KirotunnelError as exc:
         return Section(place.name, (Check("connection", exc.message, (finding_of(exc),)),))
-    busy = frozenset((await here).ports.refused)
+    ports = (await here).ports
+    busy = frozenset(ports.refused) - ports.shared
     target = Target(name=place.name, cli=place.cli, profile=profile, facts=there, busy_here=busy)
     return Section(place.name, tuple(check_there(target)))

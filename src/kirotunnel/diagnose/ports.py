@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
 from kirotunnel.diagnose.suspects import recognise
 from kirotunnel.events import Port, PortOwner
+from kirotunnel.local.callback_ports import shared_by_others
 from kirotunnel.local.loopback import refused_ports
 from kirotunnel.local.ports import PortHolder, PortTable, ReservedBy, end_process, look_up, reserved_ranges
 from kirotunnel.local.proxies import ProxyFacts, look_at_proxies
 from kirotunnel.wire.command_line import shown_command
+
+_SHARED = "leave it: a port is shared among your own logins"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,8 @@ class PortFacts:
 
     refused: dict[int, int]
     """Ports that could not be bound, each with the errno."""
+    shared: frozenset[int] = frozenset()
+    """Those of them that a login of this user shares with others."""
     table: PortTable
     reserved: tuple[ReservedBy, list[tuple[int, int]]] | None
     proxies: ProxyFacts
@@ -38,7 +43,7 @@ class PortReport:
     @property
     def all_free(self) -> bool:
         """Whether a login could have any of them."""
-        return all(port.state == "free" for port in self.ports)
+        return all(port.state in {"free", "shared"} for port in self.ports)
 
     @property
     def stale(self) -> tuple[PortOwner, ...]:
@@ -49,8 +54,10 @@ class PortReport:
 
 def look_at_ports(ports: Sequence[int]) -> PortFacts:
     """Gather. Takes up to 100 ms: call it from a thread."""
+    refused = refused_ports(ports)
     return PortFacts(
-        refused=refused_ports(ports),
+        refused=refused,
+        shared=shared_by_others(refused) if refused else frozenset(),
         table=look_up(ports),
         reserved=reserved_ranges(),
         proxies=look_at_proxies(),
@@ -90,6 +97,10 @@ def _judge(port: int, facts: PortFacts) -> Port:
         return Port(port=port, state="reserved", notes=tuple(notes or ["the system does not let this user have it"]))
     if not holders:
         notes.append("in use by a process that could not be seen; root sees it: `sudo lsof -nP -iTCP`")
+    if port in facts.shared:
+        notes.append("your next login shares this port with the one that is waiting here; there is nothing to do")
+        shared = [replace(owner, advice=_SHARED, stale=False) for owner in _owners(holders)]
+        return Port(port=port, state="shared", holders=tuple(shared), notes=tuple(notes))
     return Port(port=port, state="held", holders=tuple(_owners(holders)), notes=tuple(notes))
 
 

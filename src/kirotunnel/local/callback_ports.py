@@ -76,11 +76,8 @@ class CallbackPorts:
 
     def _busy(self, numbers: Collection[int]) -> dict[int, str]:
         busy = busy_on_loopback(numbers)
-        place = self._place() if busy else None
-        if place is not None:
-            busy = {number: who for number, who in busy.items() if not answers(place.address(number), AWAKE_S)}
-            place.close()
-        return busy
+        shared = shared_by_others(busy, self._meeting_place) if busy else frozenset[int]()
+        return {number: who for number, who in busy.items() if number not in shared}
 
     def _place(self) -> MeetingPlace | None:
         try:
@@ -265,6 +262,24 @@ def _by_its_key(decision: Decision, keys: list[str]) -> bool:
         case Forward(rule) | Pass(rule) | Preflight(rule):
             return rule.state is not None and state_key(rule.state) in keys
     return False
+
+
+def shared_by_others(
+    numbers: Collection[int], meeting_place: Callable[[], MeetingPlace] | None = MeetingPlace.of_this_user
+) -> frozenset[int]:
+    """Those of the ports that other processes of this user have and share. Blocks: call it from a thread."""
+    if meeting_place is None:
+        return frozenset()
+    try:
+        place = meeting_place()
+    except NoMeetingPlaceError:
+        return frozenset()
+    try:
+        return frozenset(number for number in numbers if answers(place.address(number), AWAKE_S))
+    except NoMeetingPlaceError:
+        return frozenset()
+    finally:
+        place.close()
 
 
 def already_awaited(route: Route, key: str) -> KirotunnelError:

@@ -161,6 +161,18 @@ def same_user(sock: socket.socket) -> bool:
     return bool(user == os.geteuid())
 
 
+def peer(sock: socket.socket) -> int | None:
+    """The process at the other side of a Unix socket, where the system tells."""
+    if not sys.platform.startswith("linux"):
+        return None
+    ucred = struct.Struct("=iII")
+    try:
+        pid, _, _ = ucred.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, ucred.size))
+    except OSError:
+        return None
+    return int(pid)
+
+
 def answers(address: str, patience_s: float) -> bool:
     """Whether somebody of this user's shares a port there, and is awake. Blocks: call it from a thread."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

@@ -19,7 +19,7 @@ from typing import Final
 
 from kirotunnel.errors import LocalPortError
 from kirotunnel.events import RefusalReason
-from kirotunnel.local.channel import Channel, ChannelEndedError, same_user
+from kirotunnel.local.channel import Channel, ChannelEndedError, peer, same_user
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback import listen_on_loopback
 from kirotunnel.local.loopback_server import Answer, LoopbackServer, Visitor
@@ -85,6 +85,8 @@ class SharedPort:
         self._guests: dict[Channel, set[str]] = {}
         # As a guest.
         self._link: Channel | None = None
+        self._owner: int | None = None
+        """The process that had the port when we last asked."""
         self._welcome: asyncio.Future[Welcome] | None = None
         self._offered: list[socket.socket] = []
         self._claims: dict[int, asyncio.Future[Claimed]] = {}
@@ -144,6 +146,8 @@ class SharedPort:
 
     async def _no_answer(self) -> LocalPortError:
         holders = (await asyncio.to_thread(holders_of, [self.number]))[self.number]
+        # Its guests have the same sockets, and the system may name any of them.
+        holders = [holder for holder in holders if holder.pid == self._owner] or holders
         pids = " ".join(dict.fromkeys(str(holder.pid) for holder in holders if holder.pid))
         end = f"end it (`kill {pids}`)" if pids else "end it"
         return LocalPortError(
@@ -346,6 +350,7 @@ class SharedPort:
         if not same_user(sock):
             sock.close()
             return False
+        self._owner = peer(sock)
         self._welcome = loop.create_future()
         link = Channel(sock, self._from_owner, self._owner_gone)
         try:
