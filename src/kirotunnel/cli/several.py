@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from kirotunnel import events as ev
-from kirotunnel.cli.board import Board, words_of
+from kirotunnel.cli.board import Board, board_for, words_of
 from kirotunnel.cli.options import ec2_options_of, fill_from_settings, inside_of, settled
 from kirotunnel.cli.render import Noticing
 from kirotunnel.cli.running import Ending, failure, make_conversation, run_to_end
@@ -235,15 +235,15 @@ async def _together(ctx: click.Context, errand: Errand[T], ending: Ending, targe
     prepared = {target: errand.prepare(of_target) for target, of_target in each.items()}
     if errand.plan is not None and chosen["dry_run"]:
         return await _plans(errand.plan, prepared, ending, as_json=chosen["as_json"])
-    board = Board(
+    with board_for(
         targets,
         as_json=chosen["as_json"],
         verbose=chosen["verbose"],
         quiet=chosen["quiet"],
         began=began,
         timeline=ending.timeline,
-    )
-    outcomes = await _perform(errand, each, prepared, board, ending, chosen)
+    ) as board:
+        outcomes = await _perform(errand, each, prepared, board, ending, chosen)
     well = sum(map(_is_ok, outcomes))
     board.summary([(o.target, _words(o), o.error, _is_ok(o)) for o in outcomes], errand.sum(well, len(targets)))
     if not chosen["as_json"]:
@@ -270,10 +270,12 @@ async def _perform(
     over: dict[str, Outcome[Done]] = {}
 
     async def one(target: str) -> Done:
-        turn = turns.turn(target)
+        turn = turns.turn(target, held_back=lambda: board.held_back(target))
         conversation = Noticing(board.conversation(target), turn.notice) if errand.takes_turns else None
+        environment = errand.environment(each[target], conversation or board.conversation(target))
         environment = replace(
-            errand.environment(each[target], conversation or board.conversation(target)),
+            environment,
+            prompts=board.prompts(target, environment.prompts),
             terminal=None,  # it can be one CLI's at a time only
             company=company,
             ports=ports,

@@ -73,9 +73,9 @@ class Turns:
         self._free = most
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def turn(self, target: str) -> Turn:
-        """One target's place."""
-        return Turn(self, target)
+    def turn(self, target: str, held_back: Callable[[], None] = lambda: None) -> Turn:
+        """One target's place; `held_back` is called where it has to wait."""
+        return Turn(self, target, held_back)
 
     @property
     def free(self) -> bool:
@@ -115,15 +115,18 @@ class Turn:
 
     longest_s = LONGEST_WAIT_S
 
-    def __init__(self, turns: Turns, target: str) -> None:
+    def __init__(self, turns: Turns, target: str, held_back: Callable[[], None]) -> None:
         self._turns = turns
         self._target = target
+        self._held_back = held_back
         self._mine = False
 
     async def wait(self) -> float:
         """Wait for it; the seconds that took. Raises LoginTimedOutError."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if not self._turns.free:
+            self._held_back()
         try:
             async with asyncio.timeout(LONGEST_WAIT_S):
                 await self._turns.take()
