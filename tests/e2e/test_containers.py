@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,13 +32,26 @@ from e2e.harness import (
     start,
     wait_until,
 )
+from e2e.running_command import BROWSER, IDP
 from e2e.test_attach import visit
 from e2e.test_login import METHODS, assert_only_callbacks_arrived, assert_signed_in
+from e2e.test_run import LISTEN
 from e2e.test_steering import held_here
 from lab.containers import Contained, Podman, own_network, podman_here, podman_there
 from lab.remote import RemoteMachine
 from lab.servers import Server
 
+# A CLI of nobody's: it opens the page of a sign-in service, and takes one callback.
+ONE_SHOT = """
+import threading
+def open_page(port):
+    subprocess.run(["xdg-open", authorize(port)], check=True)
+with socket.socket() as sock:
+    sock.bind(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+threading.Thread(target=open_page, args=(port,)).start()
+sys.exit(0 if one_shot(port=port) else 1)
+"""
 SETTLING_S = 8.0
 """Seconds for what runs inside to notice that nobody is there any more."""
 
@@ -301,6 +315,36 @@ def test_doctor_looks_inside(make_place: MakePlace, where: str) -> None:
     assert f"container web on {place.target[0]}\n" in run.stdout
     assert "the callback travels over a command there (python3)" in run.stdout
     assert "/root/.local/bin/kiro-cli" in run.stdout
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_run_runs_inside(make_place: MakePlace, tmp_path: Path, where: str) -> None:
+    place = make_place(where)
+    words = [sys.executable, "-m", "kirotunnel", "run", *place.target, *place.inside, "--trust-url-host", IDP]
+    env = {**os.environ, **place.env}
+    counted = subprocess.run(
+        [*words, "--", "wc -c; echo err >&2; exit 7"], input="x" * 300_000, capture_output=True, text=True, env=env
+    )
+    assert (counted.returncode, counted.stdout.strip()) == (7, "300000"), counted.stderr
+    assert "err\n" in counted.stderr
+    place.contained.write("/root/cli.py", LISTEN + ONE_SHOT)
+    browser = ["--browser", shlex.join([sys.executable, str(BROWSER), str(tmp_path / "visits")])]
+    login = subprocess.run(
+        [*words, *browser, "--", "/usr/bin/python3", "/root/cli.py"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, timeout=60,
+    )  # fmt: skip
+    assert (login.returncode, "GOT /callback?code=the-code&state=s-1" in login.stdout) == (0, True), login.stderr
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_whoami_and_logout_ask_inside(make_place: MakePlace, where: str) -> None:
+    place = make_place(where)
+    assert_signed_in(place.login("google"), "google")
+    whoami = [part for part in place.arguments(command="whoami") if part not in place.services.trust]
+    logout = [part for part in place.arguments(command="logout") if part not in place.services.trust]
+    assert kirotunnel(*whoami, env=place.env).named("signed_in")[0]["account"]["email"] == "ada@example.com"
+    assert kirotunnel(*logout, env=place.env).code == 0
+    assert kirotunnel(*whoami, env=place.env).code == 1
 
 
 # --- what may be missing ---------------------------------------------------------------------------------------------
