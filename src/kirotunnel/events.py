@@ -182,6 +182,16 @@ class ConnectionLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnected(Event):
+    """The SSH connection is back, and the login goes on."""
+
+    reason: str
+    """Why it was lost."""
+    attempt: int
+    """How many it took, from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelClosed(Event):
     """The local port is free again."""
 

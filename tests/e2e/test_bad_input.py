@@ -333,23 +333,16 @@ def test_a_signal_leaves_nothing_here_or_there(
 
 
 @pytest.mark.parametrize("server", ["sshd", "dropbear"])
-def test_a_kill_leaves_nothing_there(request: pytest.FixtureRequest, make_box: MakeBox, server: str) -> None:
+def test_a_kill_leaves_nothing_here_and_nothing_there_once_the_time_is_over(
+    request: pytest.FixtureRequest, make_box: MakeBox, server: str
+) -> None:
     box = make_box(request.getfixturevalue(server))
-    process = start(*box.arguments("--no-browser"))
+    process = start(*box.arguments("--no-browser", "--timeout", "5"))
     read_event(process, "browser_opened")
     process.kill()
     finish(process)
     assert not listening_here(3128)
-    assert wait_until(lambda: box.remote.leftovers() == []), box.remote.leftovers()
-
-
-def test_a_lost_connection_ends_the_login_on_both_sides(make_box: MakeBox, sshd: Server) -> None:
-    box = make_box(sshd)
-    process = start(*box.arguments("--no-browser"))
-    read_event(process, "browser_opened")
-    sshd.drop_connections()
-    assert "had not come back from sign-in page 1 yet" in assert_failed(finish(process, 15), 5, "KT305")
-    assert wait_until(lambda: box.remote.leftovers() == []), box.remote.leftovers()
+    assert wait_until(lambda: box.remote.leftovers() == [], 30), box.remote.leftovers()
 
 
 def test_a_server_that_runs_something_else(make_box: MakeBox, sshd: Server) -> None:

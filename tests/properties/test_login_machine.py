@@ -12,16 +12,25 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kirotunnel import events as ev
-from kirotunnel.errors import CallbackUndeliveredError, ForwardingRefusedError, LocalPortError
+from kirotunnel.errors import (
+    CallbackUndeliveredError,
+    ConnectionLostError,
+    ForwardingRefusedError,
+    HostKeyChangedError,
+    LocalPortError,
+    SSHError,
+)
 from kirotunnel.events import Account
 from kirotunnel.flows.login_machine import LoginMachine, Phase
 from kirotunnel.flows.login_plan import LoginPlan
 from kirotunnel.flows.login_steps import (
     Action,
+    AskWhoami,
     Broken,
     BrowserStarted,
     CallbackArrived,
     CallbackDelivered,
+    CheckListener,
     CloseTunnel,
     DeadlinePassed,
     Disconnected,
@@ -32,8 +41,13 @@ from kirotunnel.flows.login_steps import (
     OpenBrowser,
     OpenTunnel,
     Printed,
+    Reconnect,
+    Reconnected,
+    ReconnectFailed,
     RemoteExited,
+    RemoteStarted,
     Report,
+    StartTimer,
     StopRemote,
     StrayRefused,
     Succeed,
@@ -82,11 +96,15 @@ PRINTED: Final = st.one_of(
     st.builds(LineShown, LINES),
     st.builds(PortShown, st.just(3128)),
 )
+LOST: Final = ConnectionLostError("reset")
 UNDELIVERED: Final = CallbackUndeliveredError("nobody took it")
 LATE: Final = st.one_of(
     st.builds(RemoteExited, st.sampled_from([0, 1, None])),
     st.builds(WhoamiAnswered, st.sampled_from([None, ADA, BUILDER_ID, Account(type="api-key")])),
-    st.builds(Disconnected, st.just("reset by peer")),
+    st.builds(Disconnected, st.just("reset by peer"), st.sampled_from([True, True, False])),
+    st.builds(Reconnected, st.just(1), st.sampled_from([True, True, False])),
+    st.builds(ReconnectFailed, st.just(1), st.sampled_from([SSHError("no route"), HostKeyChangedError("changed")])),
+    st.just(RemoteStarted()),
     st.just(DeadlinePassed()),
     st.builds(Broken, st.just(LocalPortError("broken"))),
     st.builds(TunnelFailed, LEGS, st.just(LocalPortError("taken"))),
@@ -101,7 +119,7 @@ EVENTS: Final = st.one_of(
     st.builds(BrowserStarted, LEGS, st.just("xdg-open")),
     st.builds(StrayRefused, LEGS, st.sampled_from(["path", "state"])),
     st.builds(CallbackArrived, LEGS, st.sampled_from(["granted", "denied"])),
-    st.builds(CallbackDelivered, LEGS, st.sampled_from([None, UNDELIVERED, ForwardingRefusedError("no")])),
+    st.builds(CallbackDelivered, LEGS, st.sampled_from([None, UNDELIVERED, LOST, ForwardingRefusedError("no")])),
     st.builds(TunnelEnded, LEGS),
     st.builds(Printed, PRINTED),
     st.builds(TimerFired, st.sampled_from(["menu", "undelivered", "device-url", "drain", "other"])),
@@ -120,7 +138,11 @@ PLANS: Final = st.sampled_from(
 )
 
 
-ENDINGS: Final[list[LoginEvent]] = [DeadlinePassed(), Disconnected("gone"), Broken(LocalPortError("x"))]
+ENDINGS: Final[list[LoginEvent]] = [
+    DeadlinePassed(),
+    Disconnected("gone", resumable=False),
+    Broken(LocalPortError("x")),
+]
 
 
 class Watch:
@@ -261,7 +283,7 @@ def test_with_faults_at_any_place_of_a_login_that_goes_well(
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), EVENTS), max_size=3), st.data())
-def test_the_deadline_and_a_lost_connection_end_it_at_any_time(
+def test_the_deadline_and_the_loss_of_what_was_not_held_end_it_at_any_time(
     between: list[tuple[int, LoginEvent]], data: st.DataObject
 ) -> None:
     script = page(1, PORTAL)
@@ -273,8 +295,67 @@ def test_the_deadline_and_a_lost_connection_end_it_at_any_time(
     watch.begin()
     for event in script[:cut]:
         watch.feed(event)
+    watch.feed(Reconnected(1))  # or a connection that is lost already could not be lost
     watch.feed(ending)
     assert watch.machine.phase is Phase.ENDED
+
+
+# What is asked of the target: after a drop it may be asked again, and nothing else may be done again.
+QUESTIONS: Final = (CheckListener, AskWhoami, Reconnect, StartTimer)
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(URLS.filter(lambda url: "redirect_uri" in url), min_size=1, max_size=4, unique=True),
+    st.lists(st.tuples(st.integers(1, 45), st.integers(0, 3)), max_size=6),
+)
+def test_no_number_of_drops_loses_or_doubles_anything(urls: list[str], drops: list[tuple[int, int]]) -> None:
+    script: list[LoginEvent] = [RemoteStarted(), *(step for leg, url in enumerate(urls, 1) for step in page(leg, url))]
+    script += [RemoteExited(0), WhoamiAnswered(ADA)]
+    undisturbed = done_in(script)
+    disturbed = list(script)
+    for place, failures in sorted(drops, reverse=True):
+        failed = [ReconnectFailed(attempt, SSHError("no route")) for attempt in range(1, failures + 1)]
+        at = min(place, len(script))
+        disturbed[at:at] = [Disconnected("reset"), *failed, Reconnected(failures + 1)]
+    assert done_in(disturbed) == undisturbed
+
+
+def done_in(script: list[LoginEvent]) -> list[str]:
+    """All that the machine does, without the questions and without the reports of the drops."""
+    machine = LoginMachine(plan(interactive=True))
+    actions = machine.begin(facts())
+    for event in script:
+        actions += machine.feed(event)
+    reports = (ev.ConnectionLost, ev.Reconnected)
+    return [
+        repr(action)
+        for action in actions
+        if not isinstance(action, QUESTIONS) and not (isinstance(action, Report) and isinstance(action.event, reports))
+    ]
+
+
+@settings(max_examples=300)
+@given(st.lists(EVENTS, max_size=30))
+def test_what_was_asked_and_not_answered_is_asked_again_once(events: list[LoginEvent]) -> None:
+    machine = LoginMachine(plan(interactive=True))
+    machine.begin(facts())
+    waiting: set[int] = set()
+    for event in [*events, Disconnected("reset"), Reconnected(1)]:
+        actions = machine.feed(event)
+        asked = [action.leg for action in actions if isinstance(action, CheckListener)]
+        assert len(asked) == len(set(asked))
+        if isinstance(event, ListenerChecked):
+            waiting.discard(event.leg)
+        if (
+            isinstance(event, Reconnected)
+            and machine.phase is Phase.RUNNING
+            and any(isinstance(action, Report) and isinstance(action.event, ev.Reconnected) for action in actions)
+        ):
+            assert set(asked) >= waiting
+        waiting |= set(asked)
+        if machine.phase is not Phase.RUNNING:
+            waiting.clear()
 
 
 @given(PLANS, st.sampled_from([None, ADA]), st.sampled_from([None, "/usr/bin/kiro-cli"]), st.booleans())
@@ -289,6 +370,7 @@ def test_every_event_is_among_those_tried() -> None:
     tried = {
         BrowserStarted, CallbackArrived, CallbackDelivered, ListenerChecked, HostAllowed, Printed,
         StrayRefused, TimerFired,
+        RemoteStarted, Reconnected, ReconnectFailed,
         TunnelEnded, TunnelFailed, TunnelReady, UrlOpened, RemoteExited, WhoamiAnswered, Disconnected,
         DeadlinePassed, Broken,
     }  # fmt: skip

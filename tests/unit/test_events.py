@@ -96,6 +96,7 @@ EVENTS: Final[list[tuple[ev.Event, dict[str, Any]]]] = [
     (ev.RequestRefused(leg=1, reason="state"), {"leg": 1, "reason": "state", "count": 1}),
     (ev.CallbackReceived(leg=1, outcome="denied"), {"leg": 1, "outcome": "denied"}),
     (ev.ConnectionLost(reason="reset", attempt=2), {"reason": "reset", "attempt": 2}),
+    (ev.Reconnected(reason="reset", attempt=3), {"reason": "reset", "attempt": 3}),
     (ev.TunnelClosed(leg=1, port=3128, open_ms=1200), {"leg": 1, "port": 3128, "open_ms": 1200}),
     (
         ev.SignedIn(account=ADA),

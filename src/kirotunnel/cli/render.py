@@ -161,7 +161,7 @@ def _callback(event: ev.CallbackReceived, target: str) -> str:
 
 
 def _lost(event: ev.ConnectionLost, target: str) -> str:
-    return f"The connection to {target} was lost"
+    return f"The connection to {target} was lost; the sign-in waits there, trying to reach it again"
 
 
 def _sentence(event: ev.Event, target: str) -> str | None:
@@ -185,4 +185,6 @@ def _sentence(event: ev.Event, target: str) -> str | None:
             return _callback(event, target)
         case ev.ConnectionLost():
             return _lost(event, target)
+        case ev.Reconnected():
+            return f"The connection to {target} is back"
     return None

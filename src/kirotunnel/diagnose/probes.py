@@ -135,7 +135,7 @@ async def probe_there(
 
 async def look_there(session: Session, *, cli: str, profile: Profile) -> ThereFacts:
     """Everything there is to know of a target, in three round trips: the channel, the shell, and all questions."""
-    shell = ControlShell(session, on_url=lambda _: None)
+    shell = ControlShell(session)
     try:
         forwards, (examined, ahead) = await asyncio.gather(
             _try_forwards(session), _examine(shell, cli=cli, profile=profile)

@@ -83,13 +83,13 @@ async def attach(options: AttachOptions, environment: Environment) -> AttachResu
 
 async def _attach(options: AttachOptions, environment: Environment, session: Session) -> AttachResult:
     profile = profile_for(options.cli)
-    shell = ControlShell(session, on_url=lambda _: None)
+    shell = ControlShell(session)
     try:
         rows = await shell.look_for_listeners(cli=options.cli, profile=profile)
         port = await _choose_port(options, environment, profile, rows)
         await _deliver_one(options, environment, session, profile, port)
     finally:
-        await shell.finish(cli_ended=True)
+        await shell.finish()
     return AttachResult(target=options.target, port=port)
 
 

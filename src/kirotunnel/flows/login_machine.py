@@ -4,6 +4,8 @@
                         │             ▲
                         └─ RemoteExited (each leg closed or draining)
 
+    Beside that, in both of these: connected ──▶ lost ──▶ connected
+
 A login is a stream of legs. A leg begins when the CLI wants a URL opened and runs through
 
     ASKING ──▶ CHECKING ──▶ OPENING ──▶ OPEN ──▶ CALLED ──▶ CLOSED
@@ -19,7 +21,9 @@ Rules that hold in every order of events, and are tested as properties:
  * every leg whose tunnel was asked for is closed before the end, and the CLI is stopped unless it ended by itself;
  * ports are held on the target only before the CLI starts, and let go of before the end;
  * after the end no event has an effect;
- * whatever comes, the deadline ends it.
+ * whatever comes, the deadline ends it;
+ * a lost connection ends nothing by itself: no page is opened twice for it, no key typed twice, and what the target was
+   asked and had not answered is asked again.
 """
 
 from __future__ import annotations
@@ -74,8 +78,12 @@ from kirotunnel.flows.login_steps import (
     OpenBrowser,
     OpenTunnel,
     Printed,
+    Reconnect,
+    Reconnected,
+    ReconnectFailed,
     ReleaseHolds,
     RemoteExited,
+    RemoteStarted,
     Report,
     StartRemote,
     StartTimer,
@@ -91,6 +99,7 @@ from kirotunnel.flows.login_steps import (
     Warn,
     WhoamiAnswered,
 )
+from kirotunnel.flows.reconnecting import MAX_DROPS, delay_before, is_hopeless
 from kirotunnel.flows.steering import PortFacts, no_port_left, ports_to_hold, takes_another_listed_port, with_paste
 from kirotunnel.flows.strays import Strays
 from kirotunnel.redaction import redacted
@@ -112,8 +121,13 @@ MAX_OPENINGS: Final = 50
 """Calls of the opener, with whatever URL; a login has two or three."""
 MENU_SETTLES_S: Final = 0.3
 """Seconds without another row after which a menu is taken as complete; dialoguer draws it in one go."""
+NOT_LISTENING_GRACE_S: Final = 0.5
+"""Seconds for the end of a CLI that has closed its port already to be heard of."""
 UNDELIVERED_GRACE_S: Final = 5.0
 """Seconds that the CLI has to end by itself after its listener refused the callback."""
+INTERRUPTED_GRACE_S: Final = 30.0
+"""Seconds that the CLI has to go on after the connection was lost between a callback and its answer: it may be at work
+with it."""
 DRAIN_GRACE_S: Final = 5.0
 """Seconds that a callback under way has to finish after the CLI ended."""
 DEVICE_URL_GRACE_S: Final = 2.0
@@ -142,6 +156,9 @@ class LegState(Enum):
 
 
 _NOTHING_BUSY: Final = PortFacts()
+_GONE_HINT: Final = (
+    "the machine was restarted, or somebody ended it; run the same command again, the sign-in starts anew"
+)
 _WITH_TUNNEL: Final = frozenset({LegState.OPENING, LegState.OPEN, LegState.CALLED})
 
 
@@ -176,7 +193,12 @@ class LoginMachine:
         self._device_shown = False
         self._strays = Strays()
         self._openings = 0
-        self._holding = False
+        self._held_ports: HoldPorts | None = None
+        self._start: StartRemote | None = None
+        self._started = False
+        self._lost: str | None = None
+        """Why the connection is lost, while it is."""
+        self._drops = 0
 
     @property
     def phase(self) -> Phase:
@@ -214,13 +236,14 @@ class LoginMachine:
             if error := no_port_left(listed, ports, host=plan.host, cli=plan.cli, method=plan.method):
                 return [Report(seen), *self._fail(error)]
             if busy := {port: ports.here[port] for port in ports_to_hold(listed, ports)}:
-                steering = [HoldPorts(busy)]
-                self._holding = True
+                self._held_ports = HoldPorts(busy)
+                steering = [self._held_ports]
         self._phase = Phase.RUNNING
+        self._start = StartRemote(arguments, own_mode, facts.account is not None)
         return [
             Report(seen),
             *steering,
-            StartRemote(arguments, own_mode, facts.account is not None),
+            self._start,
             Report(ev.LoginStarted(flow="device" if own_mode and not by_port else "callback")),
         ]
 
@@ -232,6 +255,7 @@ class LoginMachine:
             return []
         match event:
             case UrlOpened(url):
+                self._started = True
                 return self._opener_called(url)
             case HostAllowed(leg, yes):
                 return self._host_answered(self._legs.get(leg), yes=yes)
@@ -254,6 +278,7 @@ class LoginMachine:
             case TunnelEnded(leg):
                 return self._tunnel_ended(self._legs.get(leg))
             case Printed(what):
+                self._started = True
                 return self._printed(what)
             case TimerFired(name):
                 return self._timer_fired(name)
@@ -262,12 +287,67 @@ class LoginMachine:
             case WhoamiAnswered():
                 self._whoami = event if self._phase is Phase.CONFIRMING else None
                 return self._conclude()
-            case Disconnected(reason):
-                reason = one_line(reason)
-                message = f"the connection to {self._plan.host} was lost: {reason}; {self._progress()}"
-                return [Report(ev.ConnectionLost(reason=reason)), *self._fail(ConnectionLostError(message))]
+            case RemoteStarted():
+                self._started = True
+                return []
+            case Disconnected(reason, resumable):
+                return self._disconnected(one_line(reason), resumable=resumable)
+            case Reconnected(attempt, held):
+                return self._reconnected(attempt, held=held)
+            case ReconnectFailed(attempt, error):
+                return self._reconnect_failed(attempt, error)
             case DeadlinePassed():
                 return self._fail(self._timed_out())
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _disconnected(self, reason: str, *, resumable: bool) -> list[Action]:
+        if self._lost is not None:
+            return []
+        self._lost = reason
+        self._drops += 1
+        report = Report(ev.ConnectionLost(reason=reason))
+        if self._drops > MAX_DROPS or (not resumable and self._phase is Phase.RUNNING):
+            return [report, *self._fail(self._lost_for_good())]
+        # One that is lost again and again is tried the later.
+        return [report, Reconnect(1, delay_before(self._drops))]
+
+    def _reconnect_failed(self, attempt: int, error: KirotunnelError) -> list[Action]:
+        if self._lost is None:
+            return []
+        if is_hopeless(error):
+            return self._fail(self._lost_for_good(f", and could not be made anew: {error.message}", error.hint))
+        return [Reconnect(attempt + 1, delay_before(self._drops + attempt))]
+
+    def _reconnected(self, attempt: int, *, held: bool) -> list[Action]:
+        if self._lost is None:
+            return []
+        reason, self._lost = self._lost, None
+        again: list[Action] = [Report(ev.Reconnected(reason=reason, attempt=attempt))]
+        if self._phase is Phase.CONFIRMING:
+            return again if self._whoami else [*again, AskWhoami()]
+        if not held and self._started:
+            self._lost = reason
+            return again + self._fail(
+                self._lost_for_good(f"; {self._plan.cli} was gone from there when it came back", _GONE_HINT)
+            )
+        if self._held_ports is not None:
+            again.append(self._held_ports)  # they were let go of with the connection
+        if not self._started and self._start is not None:
+            again.append(self._start)
+        again += [
+            CheckListener(leg.number, leg.url.redirect.port)
+            for leg in self._legs.values()
+            if leg.state is LegState.CHECKING and leg.url is not None
+        ]
+        latest = next(reversed(self._legs.values()), None)
+        if latest and latest.undelivered:
+            again.append(self._wait_for_effect(latest.undelivered))
+        return again
+
+    def _lost_for_good(self, more: str = "", hint: str | None = None) -> ConnectionLostError:
+        message = f"the connection to {self._plan.host} was lost: {self._lost}{more}; {self._progress()}"
+        return ConnectionLostError(message, hint)
 
     # --- legs --------------------------------------------------------------------------------------------------------
 
@@ -330,18 +410,15 @@ class LoginMachine:
         port = leg.url.redirect.port
         requested = ev.BrowserRequested(leg=leg.number, authorize_host=leg.page.authority, redirect_port=port)
         release = [] if takes_another_listed_port(self._plan.method, leg.number) else self._release_holds()
-        return [Report(requested), *release, CheckListener(leg.number, port)]
+        check = [] if self._lost is not None else [CheckListener(leg.number, port)]
+        return [Report(requested), *release, *check]
 
     def _listener_checked(self, leg: _Leg | None, listening: bool | None) -> list[Action]:
         if leg is None or leg.url is None or leg.state is not LegState.CHECKING or self._phase is not Phase.RUNNING:
             return []
         port = leg.url.redirect.port
         if listening is False:
-            return self._fail(
-                PortNotListeningError(
-                    f"nothing listens on port {port} of {self._plan.host}, which the sign-in page would come back to"
-                )
-            )
+            return [StartTimer("not-listening", NOT_LISTENING_GRACE_S)]  # it may be ending, which says more
         leg.state = LegState.OPENING
         redirect = leg.url.redirect
         paths = frozenset({redirect.path} if redirect.path else self._plan.profile.callback_paths)
@@ -350,6 +427,17 @@ class LoginMachine:
         if leg.page.standing == "unknown":  # the person said yes
             policy = policy.trusting(leg.page.host, leg.page.port)
         return [OpenTunnel(port, rule, policy)]
+
+    def _never_listened(self) -> list[Action]:
+        leg = next((leg for leg in self._legs.values() if leg.state is LegState.CHECKING), None)
+        if leg is None or leg.url is None:
+            return []
+        port = leg.url.redirect.port
+        return self._fail(
+            PortNotListeningError(
+                f"nothing listens on port {port} of {self._plan.host}, which the sign-in page would come back to"
+            )
+        )
 
     def _tunnel_ready(self, leg: _Leg | None, ready: TunnelReady) -> list[Action]:
         if leg is None or leg.url is None or leg.state is not LegState.OPENING:
@@ -378,13 +466,24 @@ class LoginMachine:
     def _callback_delivered(self, leg: _Leg | None, error: KirotunnelError | None) -> list[Action]:
         if leg is None or leg.state is not LegState.CALLED:
             return []
+        if isinstance(error, ConnectionLostError):
+            # It may have arrived, so it is not sent again: the CLI's next step shows whether it did.
+            error = ConnectionLostError(
+                f"the connection to {self._plan.host} was lost between the callback of sign-in page {leg.number} and "
+                f"its answer; it may have arrived, so it was not sent again, but {self._plan.cli} did not go on"
+            )
         leg.undelivered = error
         close = self._close([leg])
         if error is None or self._phase is not Phase.RUNNING:
             return close  # where the CLI ended already, its exit and its whoami say how it went
-        if not isinstance(error, CallbackUndeliveredError):
+        if not isinstance(error, CallbackUndeliveredError | ConnectionLostError):
             return close + self._fail(error)
-        return [*close, StartTimer("undelivered", UNDELIVERED_GRACE_S)]
+        return [*close, self._wait_for_effect(error)]
+
+    @staticmethod
+    def _wait_for_effect(error: KirotunnelError) -> StartTimer:
+        interrupted = isinstance(error, ConnectionLostError)
+        return StartTimer("undelivered", INTERRUPTED_GRACE_S if interrupted else UNDELIVERED_GRACE_S)
 
     def _tunnel_ended(self, leg: _Leg | None) -> list[Action]:
         if leg is None or leg.url is None or leg.state in {LegState.ASKING, LegState.CHECKING, LegState.CLOSED}:
@@ -499,10 +598,12 @@ class LoginMachine:
         match name:
             case "menu":
                 return self._menu_settled()
-            case "undelivered" if self._phase is Phase.RUNNING:
+            case "undelivered" if self._phase is Phase.RUNNING and self._lost is None:
                 # A CLI that went on to another page had its callback after all.
                 latest = next(reversed(self._legs.values()), None)
                 return self._fail(latest.undelivered) if latest and latest.undelivered else []
+            case "not-listening" if self._phase is Phase.RUNNING and self._lost is None:
+                return self._never_listened()
             case "device-url" if self._user_code and self._device_leg is None:
                 return self._url_wanted(self._device_url(self._user_code))
             case "drain":
@@ -519,13 +620,15 @@ class LoginMachine:
     def _remote_exited(self, code: int | None) -> list[Action]:
         if self._phase is not Phase.RUNNING:
             return []
+        self._started = True
         self._phase, self._exit_code = Phase.CONFIRMING, code
         # A callback under way is let finish: its page tells the person how it went.
         idle = [leg for leg in self._legs.values() if leg.state in {LegState.OPENING, LegState.OPEN}]
         for leg in self._legs.values():
             if leg.state in {LegState.ASKING, LegState.CHECKING}:
                 leg.state = LegState.CLOSED
-        return [*self._close(idle), *self._release_holds(), AskWhoami(), StartTimer("drain", DRAIN_GRACE_S)]
+        ask = [] if self._lost is not None else [AskWhoami()]
+        return [*self._close(idle), *self._release_holds(), *ask, StartTimer("drain", DRAIN_GRACE_S)]
 
     def _conclude(self) -> list[Action]:
         if self._phase is not Phase.CONFIRMING or self._whoami is None:
@@ -572,8 +675,10 @@ class LoginMachine:
         words = redacted(self._errors[-1]) if self._errors else self._last_line
         return RemoteLoginError(f"{plan.cli} login on {plan.host} {how}" + (f": {words}" if words else ""))
 
-    def _timed_out(self) -> LoginTimedOutError:
+    def _timed_out(self) -> KirotunnelError:
         host, cli = self._plan.host, self._plan.cli
+        if self._lost is not None:
+            return self._lost_for_good(", and did not come back before the time of the sign-in was over")
         if self._phase is Phase.CONFIRMING:
             return LoginTimedOutError(
                 f"the sign-in on {host} took too long: {self._plan.cli} ended, but its whoami did not answer"
@@ -622,7 +727,7 @@ class LoginMachine:
         return [*closing, *([StopRemote()] if running else []), Fail(error)]
 
     def _release_holds(self) -> list[Action]:
-        holding, self._holding = self._holding, False
+        holding, self._held_ports = self._held_ports, None
         return [ReleaseHolds()] if holding else []
 
     def _close_all(self) -> list[Action]:

@@ -125,10 +125,34 @@ class WhoamiAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteStarted:
+    """The CLI's login runs, held by the target."""
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     """The SSH connection is gone."""
 
     reason: str
+    resumable: bool = True
+    """Whether what ran there goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The target is reached again."""
+
+    attempt: int
+    held: bool = True
+    """Whether what was there is there still; False where the CLI had been started, and is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectFailed:
+    """The target could not be reached again this time."""
+
+    attempt: int
+    error: KirotunnelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +182,10 @@ LoginEvent = (
     | TimerFired
     | RemoteExited
     | WhoamiAnswered
+    | RemoteStarted
     | Disconnected
+    | Reconnected
+    | ReconnectFailed
     | DeadlinePassed
     | Broken
 )
@@ -258,6 +285,14 @@ class StopRemote:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Reach the target anew, and go on with what is there."""
+
+    attempt: int
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Tell whoever listens."""
 
@@ -299,6 +334,7 @@ Action = (
     | StartTimer
     | AskWhoami
     | StopRemote
+    | Reconnect
     | Report
     | Warn
     | Succeed

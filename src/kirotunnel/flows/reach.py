@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from kirotunnel import events as ev
 from kirotunnel.errors import AuthenticationFailedError, HostNotFoundError
-from kirotunnel.flows.environment import Environment
+from kirotunnel.flows.environment import Environment, Silence
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession, connect
 from kirotunnel.ssh.container import enter
@@ -20,6 +22,9 @@ from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.targets.locate import is_this_machine, locate
 from kirotunnel.wire.containers import Inside
 
+RECONNECT_TIMEOUT_S: Final = 10.0
+"""Seconds for one try at a new connection: while packets vanish, many short ones find the network back sooner."""
+
 
 @contextlib.asynccontextmanager
 async def reach(
@@ -28,18 +33,25 @@ async def reach(
     environment: Environment,
     ec2: EC2Options | None = None,
     inside: Inside | None = None,
+    *,
+    again: bool = False,
 ) -> AsyncIterator[Session]:
     """Find and connect, enter the container where one is given, and report it all.
 
+    `again`: the connection was lost, and this is a try at a new one. All is done anew (the address may be another, a
+    one-time key is spent), in less time, and without telling it all again; a person may be asked again.
+
     Raises TargetError (KT2xx) and SSHError (KT3xx).
     """
+    if again:
+        environment = replace(environment, conversation=Silence())
     async with contextlib.AsyncExitStack() as stack:
         if inside is None:
-            yield await stack.enter_async_context(_connected(target, ssh, environment, ec2))
+            yield await stack.enter_async_context(_connected(target, ssh, environment, ec2, again=again))
             return
         on_this_machine = is_this_machine(target, ssh, ec2)
         reaching: contextlib.AbstractAsyncContextManager[Host]
-        reaching = this_machine() if on_this_machine else _connected(target, ssh, environment, ec2)
+        reaching = this_machine() if on_this_machine else _connected(target, ssh, environment, ec2, again=again)
         session = await stack.enter_async_context(enter(await stack.enter_async_context(reaching), inside))
         environment.conversation.event(ev.Container(engine=session.entry.engine, container=session.entry.name))
         yield session
@@ -47,13 +59,16 @@ async def reach(
 
 @contextlib.asynccontextmanager
 async def _connected(
-    target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None
+    target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None, *, again: bool
 ) -> AsyncIterator[SSHSession]:
     conversation = environment.conversation
     located = await locate(target, ssh, ec2)
     for note in located.notes:
         conversation.tell(note)
     endpoint = await located.push() if located.push and located.push_first else located.endpoint
+    if again:
+        seconds = min(endpoint.connect_timeout_s or RECONNECT_TIMEOUT_S, RECONNECT_TIMEOUT_S)
+        endpoint = replace(endpoint, connect_timeout_s=seconds)
     for warning in endpoint.warnings:
         conversation.warn(warning)
     via = tuple(hop.describe() for hop in endpoint.jumps) or (("ProxyCommand",) if endpoint.proxy_command else ())

@@ -93,7 +93,7 @@ async def _looked_around(
     try:
         async with asyncio.timeout(options.timeout_s):
             async with reach(options.target, options.ssh, environment, options.ec2, options.inside) as session:
-                shell = ControlShell(session, lambda _: None)
+                shell = ControlShell(session)
                 try:
                     facts = await shell.look_around(
                         cli=options.cli, profile=profile_for(options.cli), prepare="never", lease_s=0

@@ -9,6 +9,7 @@
                pass the callback through the gate, deliver it, close the port (local.relay)
     confirm    by the CLI's own whoami          → LoginResult
 
+The connection may be lost at any of these and is made anew; the target holds the login meanwhile (flows.link).
 What to do when is decided in `login_machine`; this file only does it.
 """
 
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
@@ -31,12 +33,15 @@ from kirotunnel.errors import (
     LoginTimedOutError,
     PromptUnansweredError,
     RemoteLoginError,
+    SSHError,
 )
 from kirotunnel.flows import login_steps as m
 from kirotunnel.flows.environment import Environment, Paste
+from kirotunnel.flows.link import Link
 from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method, Provider
 from kirotunnel.flows.reach import reach
+from kirotunnel.flows.reconnecting import MAX_DROPS, delay_before, is_hopeless
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
 from kirotunnel.local.callback_ports import Lease
 from kirotunnel.local.relay import Route
@@ -44,16 +49,16 @@ from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.control import ControlShell, runner
+from kirotunnel.ssh.control import ControlShell, Prepare, runner
 from kirotunnel.ssh.holds import PortHolds
-from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, RemoteCLI
-from kirotunnel.ssh.session import Session
+from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, AttachedCLI, Ending, HeldCLI, RemoteCLI
+from kirotunnel.ssh.session import ByteStream, Session, raise_if_lost
 from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
-from kirotunnel.wire.records import RemoteFacts
+from kirotunnel.wire.records import read_facts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
-from kirotunnel.wire.terminal import SafeTerminal
+from kirotunnel.wire.terminal import SafeTerminal, one_line
 from kirotunnel.wire.transcript import Transcript
 
 DEFAULT_TIMEOUT_S: Final = 600.0
@@ -63,8 +68,11 @@ RELEASE_S: Final = 3.0
 """Seconds for the target to let go of held ports; with the connection it does so anyway."""
 MAX_UNSEEN: Final = 500
 """Pieces of the CLI's drawing that are kept while a question of ours is open."""
-LEASE_SPARE_S: Final = 120
-"""Seconds that the target waits beyond our own deadline before it cleans up by itself."""
+TAKE_UP_S: Final = 30.0
+"""Seconds for the target to go on with a login, once it is connected again."""
+NO_FACTS: Final = read_facts([])
+LEASE_SPARE_S: Final = 10
+"""Seconds that the target waits beyond our own deadline before it cleans up by itself; we need five at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,39 +118,24 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + options.timeout_s
     profile = profile_for(options.cli)
-    busy_here = asyncio.ensure_future(environment.ports.busy(profile.ports))  # while we connect
-    try:
-        async with asyncio.timeout_at(deadline) as timer:
-            async with (
-                reach(options.target, options.ssh, environment, options.ec2, options.inside) as session,
-                _Login(options, environment, session, profile) as run,
-            ):
-                facts = await run.look_around()
-                if environment.turn is not None and (facts.account is None or options.force):
-                    timer.reschedule(None)  # nobody was asked yet, so the time does not run
-                    deadline += await environment.turn.wait()
-                    timer.reschedule(deadline)
-                    busy_here = asyncio.ensure_future(environment.ports.busy(profile.ports))
-                ports = await run.look_at_ports(await busy_here)
-                timer.reschedule(None)  # from here on the machine keeps the time: it knows what is missing
-                return await run.run(facts, ports, deadline)
-    except TimeoutError as exc:
-        raise LoginTimedOutError(
-            f"the sign-in on {options.place} took too long: {options.place} was not reached, or did not answer"
-        ) from exc
-    finally:
-        busy_here.cancel()
+    async with _Login(options, environment, profile, deadline) as run:
+        try:
+            async with asyncio.timeout_at(deadline) as timer:
+                ports = await run.arrive(timer)
+        except TimeoutError as exc:
+            raise run.never_arrived() from exc
+        return await run.run(ports)  # from here on the machine keeps the time: it knows what is missing
 
 
 class _Login:
     """One login under way: what the machine decides is done here, and what happens is told to it."""
 
-    def __init__(self, options: LoginOptions, environment: Environment, session: Session, profile: Profile) -> None:
+    def __init__(self, options: LoginOptions, environment: Environment, profile: Profile, deadline: float) -> None:
         self._options = options
         self._environment = environment
         self._conversation = environment.conversation
-        self._session = session
         self._profile = profile
+        self._deadline = deadline
         self._machine = LoginMachine(
             LoginPlan(
                 host=options.place,
@@ -161,12 +154,22 @@ class _Login:
             )
         )
         self._queue: asyncio.Queue[m.LoginEvent] = asyncio.Queue()
-        self._shell = ControlShell(session, lambda url: self._queue.put_nowait(m.UrlOpened(url)))
-        waiting_s = environment.turn.longest_s if environment.turn else 0
-        self._lease_s = int(options.timeout_s + waiting_s) + LEASE_SPARE_S
-        self._holds = PortHolds(session, self._shell.listeners, lease_s=self._lease_s)
-        self._cli: RemoteCLI | None = None
-        self._cli_ended = True
+        self._held = HeldCLI(self)
+        self._cli: RemoteCLI = self._held
+        self._attached: AttachedCLI | None = None
+        self._link = Link(self._open_session, self._held, self._lost)
+        self._facts = NO_FACTS
+        self._start_action: m.StartRemote | None = None
+        self._started = False
+        """Whether the CLI is the holder's by now."""
+        self._still_held = True
+        self._holds: PortHolds | None = None
+        self._steered: set[int] = set()
+        self._lost_because: str | None = None
+        """Why the connection was lost before the machine began."""
+        self._begun = False
+        self._waiting_s = environment.turn.longest_s if environment.turn else 0.0
+        self._transcript = Transcript()
         self._leases: dict[int, Lease] = {}
         self._pasting: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,7 +179,6 @@ class _Login:
         self._shown = SafeTerminal()
         self._unseen: list[str] = []
         """What the CLI drew while a question of ours was open."""
-        self._deadline = 0.0
         self._way: Way = "direct-tcpip"
         self._result: LoginResult | None = None
 
@@ -188,37 +190,143 @@ class _Login:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
-    async def look_around(self) -> RemoteFacts:
-        """Learn what there is on the target."""
-        return await self._shell.look_around(
-            cli=self._options.cli,
-            profile=self._profile,
-            prepare="always" if self._options.force else "signed-out",
-            lease_s=self._lease_s,
-        )
+    # --- arriving ----------------------------------------------------------------------------------------------------
 
-    async def look_at_ports(self, here: Mapping[int, str]) -> PortFacts:
-        """Learn who has the CLI's ports at both ends. The target is asked only where it matters: some are busy here."""
-        rows = await self._shell.listeners() if here else None
+    async def arrive(self, timer: asyncio.Timeout) -> PortFacts:
+        """Connect, and learn what there is on the target. A connection that is lost meanwhile is made anew."""
+        drops = attempt = 0
+        while True:
+            try:
+                ports = await self._arrive_once(timer)
+            except KirotunnelError as exc:
+                if isinstance(exc, ConnectionLostError) and drops < MAX_DROPS:
+                    drops, attempt = drops + 1, 0
+                    self._lost_because = one_line(exc.message)
+                    self._conversation.event(ev.ConnectionLost(reason=self._lost_because))
+                elif drops == 0:
+                    raise
+                elif is_hopeless(exc):
+                    message = f"{self._lost_because}, and could not be made anew: {exc.message}"
+                    raise ConnectionLostError(message, exc.hint) from exc
+                attempt += 1
+                await asyncio.sleep(delay_before(drops - 1 + attempt))
+            else:
+                if self._lost_because is not None:
+                    self._conversation.event(ev.Reconnected(reason=self._lost_because, attempt=attempt))
+                self._begun = True
+                return ports
+
+    async def _arrive_once(self, timer: asyncio.Timeout) -> PortFacts:
+        busy_here = asyncio.ensure_future(self._environment.ports.busy(self._profile.ports))  # while we connect
+        try:
+            await self._link.connect(self._look_first)
+            turn = self._environment.turn
+            if turn is not None and self._waiting_s and (self._facts.account is None or self._options.force):
+                timer.reschedule(None)  # nobody was asked yet, so the time does not run
+                self._deadline += await turn.wait()
+                self._waiting_s = 0.0
+                timer.reschedule(self._deadline)
+                busy_here.cancel()
+                busy_here = asyncio.ensure_future(self._environment.ports.busy(self._profile.ports))
+            here = await busy_here
+            now = self._link.now
+            # Who has the CLI's ports there is asked only where it matters: some are busy here.
+            rows = await now.shell.listeners() if here else None
+            raise_if_lost(now.session)
+        finally:
+            busy_here.cancel()
         return PortFacts(here=here, there=busy_there(rows, self._profile.ports))
 
-    async def run(self, facts: RemoteFacts, ports: PortFacts, deadline: float) -> LoginResult:
+    def never_arrived(self) -> KirotunnelError:
+        """The error where the time was over before."""
+        place = self._options.place
+        if self._lost_because is not None:
+            return ConnectionLostError(f"{self._lost_because}, and {place} was not reached again in time")
+        return LoginTimedOutError(f"the sign-in on {place} took too long: {place} was not reached, or did not answer")
+
+    async def _look_first(self, shell: ControlShell) -> None:
+        self._facts = await shell.look_around(
+            cli=self._options.cli, profile=self._profile, prepare=self._prepare, lease_s=self._lease_s
+        )
+        self._held.use(shell)
+
+    @property
+    def _prepare(self) -> Prepare:
+        return "always" if self._options.force else "signed-out"
+
+    @property
+    def _lease_s(self) -> int:
+        left = self._deadline - asyncio.get_running_loop().time() + self._waiting_s
+        return max(0, int(left)) + LEASE_SPARE_S
+
+    def _open_session(self, again: bool) -> AbstractAsyncContextManager[Session]:
+        options = self._options
+        return reach(options.target, options.ssh, self._environment, options.ec2, options.inside, again=again)
+
+    async def run(self, ports: PortFacts) -> LoginResult:
         """Go through the login."""
         loop = asyncio.get_running_loop()
-        self._deadline = deadline
-        self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
-        self._timers["deadline"] = loop.call_at(deadline, self._queue.put_nowait, m.DeadlinePassed())
-        actions = self._machine.begin(facts, ports)
+        self._timers["deadline"] = loop.call_at(self._deadline, self._queue.put_nowait, m.DeadlinePassed())
+        actions = self._machine.begin(self._facts, ports)
         while True:
             for action in actions:
-                await self._perform(action, facts)
+                await self._perform(action)
                 if self._result is not None:
                     return self._result
             actions = self._machine.feed(await self._queue.get())
 
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _lost(self, reason: str) -> None:
+        if not self._begun:
+            return  # whoever is about to ask something will find out
+        self._queue.put_nowait(m.Disconnected(reason, resumable=self._attached is None))
+
+    async def _reconnect(self, attempt: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        try:
+            await self._link.connect(self._take_up)
+        except KirotunnelError as exc:
+            self._queue.put_nowait(m.ReconnectFailed(attempt, exc))
+        else:
+            if self._started:
+                self._queue.put_nowait(m.RemoteStarted())
+            self._queue.put_nowait(m.Reconnected(attempt, held=self._still_held))
+
+    async def _take_up(self, shell: ControlShell) -> None:
+        """Go on with what the target holds; before the CLI was started, look around anew where nothing is left."""
+        try:
+            async with asyncio.timeout(TAKE_UP_S):
+                standing = await shell.go_on(
+                    self._facts.directory or "/",
+                    urls=self._held.urls,
+                    output=self._held.received,
+                    cli=self._facts.cli or self._options.cli,
+                    profile=self._profile,
+                    lease_s=self._lease_s,
+                )
+                if standing == "gone" and not self._started and self._start_action is not None:
+                    self._facts = await shell.look_again(prepare="always")
+        except TimeoutError as exc:
+            raise SSHError(f"{self._options.place} is reached again, but our shell there does not answer") from exc
+        self._started = self._started or standing == "held"
+        self._still_held = standing != "gone"
+        self._held.use(shell)
+
+    async def _dial(self, port: int) -> ByteStream:
+        """A connection to the CLI's listener. While there is none to the target, the callback waits for it."""
+        while True:
+            now = await self._link.when_up()
+            try:
+                return await dial_target(now.session, port)
+            except KirotunnelError as exc:
+                if not self._link.broken(now, exc):
+                    raise
+                # Nothing was sent: the next connection carries it.
+
     # --- actions -----------------------------------------------------------------------------------------------------
 
-    async def _perform(self, action: m.Action, facts: RemoteFacts) -> None:
+    async def _perform(self, action: m.Action) -> None:
         match action:
             case m.Report(event):
                 self._shown.own_line()
@@ -231,9 +339,12 @@ class _Login:
             case m.HoldPorts(busy):
                 await self._in_time(self._hold(busy))
             case m.ReleaseHolds():
-                self._spawn(self._holds.release())
+                if self._holds is not None:
+                    self._spawn(self._holds.release())
             case m.StartRemote():
-                await self._in_time(self._start(action, facts))
+                await self._in_time(self._start(action))
+            case m.Reconnect(attempt, after_s):
+                self._spawn(self._reconnect(attempt, after_s))
             case m.AskAboutHost(leg, authority):
                 self._spawn(self._ask_about_host(leg, authority))
             case m.CheckListener(leg, port):
@@ -247,14 +358,14 @@ class _Login:
             case m.CloseTunnel(leg):
                 await self._close_tunnel(leg)
             case m.Type(keys):
-                if self._cli is not None:
-                    self._cli.type(keys.encode())
+                self._cli.type(keys.encode())
             case m.StartTimer(name, seconds):
                 self._start_timer(name, seconds)
             case m.AskWhoami():
                 self._spawn(self._ask_whoami())
             case m.StopRemote():
-                await self._shell.stop()
+                if self._link.is_up:
+                    await self._link.now.shell.stop()
             case m.Succeed(account, already):
                 self._result = LoginResult(target=self._options.target, account=account, already=already)
             case m.Fail(error):
@@ -275,15 +386,22 @@ class _Login:
         listed = self._profile.ports
         try:
             async with asyncio.timeout(EXPLAIN_S):
-                there = PortFacts(there=busy_there(await self._shell.listeners(), listed))
+                there = PortFacts(there=busy_there(await self._link.now.shell.listeners(), listed))
         except (KirotunnelError, TimeoutError):
             return error
         rows = port_table([port for port in listed if port in there.there], there, self._options.place)
         return CallbackPortError("\n  ".join([f"{error.message}" + (":" if rows else ""), *rows]), error.hint)
 
     async def _hold(self, busy: Mapping[int, str]) -> None:
+        now = self._link.now
+        if self._holds is not None:
+            await self._release_holds()  # of a connection that was lost
+        self._holds = PortHolds(now.session, now.shell.listeners, lease_s=self._lease_s)
         held = await self._holds.take(busy)
         for port, holder in busy.items():
+            if port in self._steered:
+                continue
+            self._steered.add(port)
             if method := held.get(port):
                 self._conversation.event(ev.PortSteered(busy=port, holder=holder, method=method))
             else:
@@ -292,40 +410,89 @@ class _Login:
                     f"{self._options.cli} off it"
                 )
 
-    async def _start(self, action: m.StartRemote, facts: RemoteFacts) -> None:
-        if facts.directory is None:
-            where = self._session.where
+    async def _release_holds(self) -> None:
+        if self._holds is not None:
+            with contextlib.suppress(TimeoutError):  # over a dead link it would wait for the keepalives
+                async with asyncio.timeout(RELEASE_S):
+                    await self._holds.release()
+
+    async def _start(self, action: m.StartRemote) -> None:
+        now = self._link.now
+        self._start_action = action
+        if self._facts.directory is None:
             raise RemoteLoginError(
-                f"no directory on {where} lets a program run (tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
+                f"no directory on {now.session.where} lets a program run "
+                "(tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
                 "make one of them writable, and not mounted noexec, for that account",
             )
-        if action.own_mode or action.logout_first or action.arguments != self._profile.login:
-            text = runner(action.arguments, self._profile, own_mode=action.own_mode, logout_first=action.logout_first)
-            await self._shell.set_runner(text)
+        try:
+            if action.own_mode or action.logout_first or action.arguments != self._profile.login:
+                own_mode, logout_first = action.own_mode, action.logout_first
+                text = runner(action.arguments, self._profile, own_mode=own_mode, logout_first=logout_first)
+                await now.shell.set_runner(text)
+            await now.shell.start_cli(lease_s=self._lease_s, terminal=self._terminal(action))
+        except KirotunnelError as exc:
+            if self._link.broken(now, exc):
+                return
+            raise
+        self._started = True
+        self._queue.put_nowait(m.RemoteStarted())
+        terminal = self._environment.terminal
+        if terminal is not None:
+            self._keys.close()
+            self._keys.enter_context(terminal.keys_to(self._type, self._resize))
+
+    def _terminal(self, action: m.StartRemote) -> tuple[str, tuple[int, int]] | None:
         terminal = self._environment.terminal
         size = terminal.size() if terminal else WIDE_TERMINAL
-        kind = (os.environ.get("TERM") or "xterm", size) if terminal or action.own_mode else None
-        self._cli_ended = False
-        self._cli = await RemoteCLI.start(self._session, facts.directory, terminal=kind)
-        if terminal is not None:
-            self._keys.enter_context(terminal.keys_to(self._cli.type, self._cli.resize))
-        self._spawn(self._follow(self._cli))
+        return (os.environ.get("TERM") or "xterm", size) if terminal or action.own_mode else None
 
-    async def _follow(self, cli: RemoteCLI) -> None:
-        transcript = Transcript()
+    def _type(self, keys: bytes) -> None:
+        self._cli.type(keys)
 
-        def sink(data: bytes) -> None:
-            self._show(data)
-            for what in transcript.feed(data):
-                self._queue.put_nowait(m.Printed(what))
+    def _resize(self, columns: int, rows: int) -> None:
+        self._cli.resize(columns, rows)
 
-        if not await cli.output(sink):
-            raise RemoteLoginError(f"{self._options.cli} on {self._options.place} prints without end")
-        for what in transcript.feed(b""):
+    # --- what comes of the CLI (remote_cli.Watcher) ------------------------------------------------------------------
+
+    def url(self, url: str) -> None:
+        """It called its opener."""
+        self._queue.put_nowait(m.UrlOpened(url))
+
+    def printed(self, data: bytes) -> None:
+        """It printed this."""
+        self._show(data)
+        for what in self._transcript.feed(data):
             self._queue.put_nowait(m.Printed(what))
-        code = await cli.exit_code()
-        self._cli_ended = True
-        self._queue.put_nowait(m.RemoteExited(code))
+
+    def ended(self, how: Ending, code: int | None) -> None:
+        """Nothing more comes of it."""
+        cli, target = self._options.cli, self._options.place
+        match how:
+            case "exited":
+                self.printed(b"")
+                self._queue.put_nowait(m.RemoteExited(code))
+            case "too-much":
+                self._queue.put_nowait(m.Broken(RemoteLoginError(f"{cli} on {target} prints without end")))
+            case "gone":
+                self._queue.put_nowait(
+                    m.Broken(RemoteLoginError(f"{cli} on {target} was ended there by somebody else"))
+                )
+            case "no-terminal":
+                self._spawn(self._run_attached())
+
+    async def _run_attached(self) -> None:
+        """The target has nothing that gives a terminal of its own, so the CLI gets one of this connection."""
+        now, directory, action = self._link.now, self._facts.directory, self._start_action
+        assert directory is not None  # noqa: S101 - something was started in it
+        assert action is not None  # noqa: S101 - by this
+        self._conversation.warn(
+            f"{self._options.place} has nothing to keep a terminal without a connection (script, python3, perl, tmux, "
+            "screen): should the connection be lost, the sign-in has to begin anew"
+        )
+        attached = await AttachedCLI.start(now.session, directory, self, terminal=self._terminal(action))
+        self._cli = self._attached = attached
+        await attached.follow()
 
     def _show(self, data: bytes) -> None:
         """Draw what the CLI drew, but never over a question of ours: the remote could rewrite what is asked."""
@@ -351,7 +518,8 @@ class _Login:
 
     async def _check_listener(self, leg: int, port: int) -> None:
         # Whether the server forwards at all is asked in the same breath, so that it costs no time of its own.
-        rows, self._way = await asyncio.gather(self._shell.listeners(), way_to_target(self._session))
+        now = self._link.now
+        rows, self._way = await asyncio.gather(now.shell.listeners(), way_to_target(now.session))
         listening = None if rows is None else any(row.port == port and row.reachable_by_loopback for row in rows)
         self._queue.put_nowait(m.ListenerChecked(leg, listening))
 
@@ -360,7 +528,7 @@ class _Login:
         route = Route(
             rule=action.rule,
             port=action.port,
-            dial=partial(dial_target, self._session, action.port),
+            dial=partial(self._dial, action.port),
             observer=_Observer(leg, self._queue),
             cli=self._options.cli,
             host=self._options.place,
@@ -413,7 +581,7 @@ class _Login:
         self._queue.put_nowait(m.TunnelEnded(leg))
 
     async def _ask_whoami(self) -> None:
-        self._queue.put_nowait(m.WhoamiAnswered(await self._shell.whoami()))
+        self._queue.put_nowait(m.WhoamiAnswered(await self._link.now.shell.whoami()))
 
     def _start_timer(self, name: str, seconds: float) -> None:
         if name in self._timers:
@@ -431,14 +599,13 @@ class _Login:
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """Whatever goes wrong in a task reaches the machine, which ends the login properly."""
+        now = self._link.now if self._link.is_up else None
         try:
             await work
-        except ConnectionLostError as exc:
-            self._queue.put_nowait(m.Disconnected(exc.message))
         except KirotunnelError as exc:
-            # A channel that ends without a status is what a lost connection looks like first.
-            lost = self._session.lost.done()
-            self._queue.put_nowait(m.Disconnected(exc.message) if lost else m.Broken(exc))
+            told = isinstance(exc, ConnectionLostError) if now is None else self._link.broken(now, exc)
+            if not told:
+                self._queue.put_nowait(m.Broken(exc))
         except Exception as exc:  # the border to what we did not foresee
             error = InternalError(f"{type(exc).__name__} while signing in on {self._options.place}")
             error.__cause__ = exc
@@ -463,12 +630,16 @@ class _Login:
         self._keys.close()  # after the tasks: a question that was open has put the terminal back by now
         for leg in list(self._leases):
             await self._close_tunnel(leg)
-        with contextlib.suppress(TimeoutError):  # over a dead link it would wait for the keepalives
-            async with asyncio.timeout(RELEASE_S):
-                await self._holds.release()
-        await self._shell.finish(cli_ended=self._cli_ended)
-        if self._cli is not None:
-            self._cli.close()
+        await self._release_holds()
+        done = await self._link.now.shell.finish() if self._link.is_up else not self._started
+        if self._attached is not None:
+            self._attached.close()
+        await self._link.close()
+        if not done and self._facts.directory is not None:
+            self._conversation.warn(
+                f"{self._options.place} cannot be told that this sign-in is over; what runs there for it ends by "
+                f"itself in {self._lease_s} s"
+            )
 
 
 class _Observer:

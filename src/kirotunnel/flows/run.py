@@ -37,7 +37,7 @@ from kirotunnel.profiles.profile import Profile, load_profile, profile_of_comman
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
-from kirotunnel.ssh.control import ControlShell
+from kirotunnel.ssh.control import ControlShell, opened_url
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
 from kirotunnel.ssh.session import Session
@@ -46,6 +46,7 @@ from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.passing import EscapeKeys, Passing
 from kirotunnel.wire.printed_urls import PrintedUrls, SaidLine
+from kirotunnel.wire.records import Record
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
 
 LEASE_S: Final = 3600
@@ -147,7 +148,7 @@ class _Run:
             )
         )
         self._queue: asyncio.Queue[m.RunEvent] = asyncio.Queue()
-        self._shell = ControlShell(session, lambda url: self._queue.put_nowait(m.UrlOpened(url)))
+        self._shell = ControlShell(session, self._hear)
         self._command: RemoteCommand | None = None
         self._ended = True
         self._listening = m.Listening(None)
@@ -168,6 +169,10 @@ class _Run:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    def _hear(self, record: Record) -> None:
+        if (url := opened_url(record)) is not None:
+            self._queue.put_nowait(m.UrlOpened(url))
 
     async def prepare(self) -> None:
         """Make the place for the opener. Raises RemoteLoginError where there is none."""

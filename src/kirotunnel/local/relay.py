@@ -119,7 +119,7 @@ class Route:
         answer = self.page(Page.DENIED if denied else Page.HANDED_OVER)
         if upstream is not None:
             # kiro-cli's SSO leg keeps this connection for 200 to 500 ms, then it is gone and the page is ours.
-            with contextlib.suppress(NoAnswerError):
+            with contextlib.suppress(NoAnswerError, KirotunnelError):
                 response = await upstream.exchange(request)
                 if response.status < 300:
                     answer, _ = self._relayed(response)

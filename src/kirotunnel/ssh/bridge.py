@@ -16,7 +16,7 @@ import asyncssh
 from kirotunnel.errors import CallbackUndeliveredError, ForwardingRefusedError, KirotunnelError
 from kirotunnel.ssh.forwards import forwards_to_target
 from kirotunnel.ssh.scripts import assignments, read_script
-from kirotunnel.ssh.session import ByteStream, Process, Session
+from kirotunnel.ssh.session import ByteStream, Process, Session, raise_if_lost
 
 CONNECT_S: Final = 15.0
 """Seconds for the command on the target to say that it has connected."""
@@ -71,7 +71,7 @@ async def _by_command(session: Session, port: int, address: str, refused: Forwar
         process.close()
         raise
     if said.startswith("connected"):
-        return _CommandStream(process, rest)
+        return _CommandStream(process, rest, session)
     process.close()
     if said == "refused":
         where = session.where
@@ -99,27 +99,35 @@ async def _greeting(process: Process, nonce: str) -> tuple[str, bytes]:
 class _CommandStream:
     """The standard input and output of the command as the byte stream of its connection."""
 
-    def __init__(self, process: Process, received: bytes) -> None:
+    def __init__(self, process: Process, received: bytes, session: Session) -> None:
         self._process = process
         self._received = received
+        self._session = session
 
     async def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes; empty at the end. Raises OSError when the connection breaks."""
+        """Up to `limit` bytes; empty at the end. Raises OSError, or ConnectionLostError where the target is gone."""
         if self._received:
             data, self._received = self._received[:limit], self._received[limit:]
             return data
         try:
-            return await self._process.stdout.read(limit)
-        except asyncssh.Error as exc:
-            raise ConnectionResetError(str(exc)) from exc
+            data = await self._process.stdout.read(limit)
+        except (asyncssh.Error, OSError) as exc:
+            raise self._broken(exc) from exc
+        if not data:
+            raise_if_lost(self._session)
+        return data
 
     async def write(self, data: bytes) -> None:
-        """Send all of it. Raises OSError when the connection breaks."""
+        """Send all of it. Raises as `read` does."""
         try:
             self._process.stdin.write(data)
             await self._process.stdin.drain()
-        except asyncssh.Error as exc:
-            raise ConnectionResetError(str(exc)) from exc
+        except (asyncssh.Error, OSError) as exc:
+            raise self._broken(exc) from exc
+
+    def _broken(self, exc: Exception) -> Exception:
+        raise_if_lost(self._session)
+        return ConnectionResetError(str(exc))
 
     async def close(self) -> None:
         """End the command by its end of input, then let go of the channel; never raises."""

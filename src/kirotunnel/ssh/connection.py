@@ -42,14 +42,19 @@ from kirotunnel.ssh.config import Endpoint
 from kirotunnel.ssh.hostkeys import KnownHosts, Standing, remember
 from kirotunnel.ssh.identities import Identities, Unlocker, identities
 from kirotunnel.ssh.prompts import Nobody, Prompts
+from kirotunnel.ssh.session import raise_if_lost
 from kirotunnel.wire.terminal import one_line
 
 CONNECT_TIMEOUT_S: Final = 30.0
 """Seconds for everything but a person's answers, where ConnectTimeout says nothing else."""
 LOGIN_TIMEOUT_S: Final = 300.0
 """Seconds for authentication: a person may be looking for a second factor."""
-KEEPALIVE_S: Final = 15.0
-"""Seconds between keepalives, where ServerAliveInterval says nothing else: without, a dead link is never noticed."""
+KEEPALIVE_S: Final = 5.0
+"""Seconds between keepalives, where ServerAliveInterval says nothing else: without, a dead link is never noticed.
+
+Three unanswered end the connection, so that a browser's callback waits for at most 20 s of it."""
+DIAL_S: Final = 10.0
+"""Seconds for the server to open a connection to its own loopback; beyond that the link is dead."""
 
 _UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
@@ -87,6 +92,8 @@ class SSHSession:
                 asyncio.get_running_loop().call_soon(self._acknowledge_at_once)
                 return await self.connection.create_process(command, encoding=None, **options)
             except asyncssh.ChannelOpenError as exc:
+                if self.lost.done() or self.connection.is_closed():
+                    raise self._gone(exc) from exc
                 # Dropbear refuses a session opened right after another was closed, about every eighth time.
                 if attempt == 2 or "PTY" in exc.reason:
                     where = self.endpoint.describe()
@@ -114,14 +121,20 @@ class SSHSession:
         """
         where = self.endpoint.describe()
         try:
-            reader, writer = await self.connection.open_connection(address, port)
+            async with asyncio.timeout(DIAL_S):
+                reader, writer = await self.connection.open_connection(address, port)
         except asyncssh.ChannelOpenError as exc:
+            if self.lost.done():
+                raise self._gone(exc) from exc
             if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingRefusedError(f"{where} forbids forwarding to its port {port}") from exc
             raise CallbackUndeliveredError(f"nothing takes the callback on port {port} of {where} any more") from exc
+        except TimeoutError as exc:
+            self.connection.abort()
+            raise ConnectionLostError(f"the connection to {where} was lost: it answers no more") from exc
         except (asyncssh.Error, OSError) as exc:
             raise self._gone(exc) from exc
-        return ChannelStream(reader, writer)
+        return ChannelStream(reader, writer, self)
 
     def _gone(self, cause: BaseException) -> ConnectionLostError:
         return ConnectionLostError(f"the connection to {self.endpoint.describe()} was lost: {one_line(str(cause))}")
@@ -130,24 +143,34 @@ class SSHSession:
 class ChannelStream:
     """A direct-tcpip channel (RFC 4254 §7.2) as a plain byte stream."""
 
-    def __init__(self, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
+    def __init__(
+        self, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes], session: SSHSession
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._session = session
 
     async def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes; empty at the end. Raises OSError when the connection breaks."""
+        """Up to `limit` bytes; empty at the end. Raises OSError, or ConnectionLostError where all of it is gone."""
         try:
-            return await self._reader.read(limit)
-        except asyncssh.Error as exc:
-            raise ConnectionResetError(str(exc)) from exc
+            data = await self._reader.read(limit)
+        except (asyncssh.Error, OSError) as exc:
+            raise self._broken(exc) from exc
+        if not data:
+            raise_if_lost(self._session)  # to the reader that is an end like any other
+        return data
 
     async def write(self, data: bytes) -> None:
-        """Send all of it. Raises OSError when the connection breaks."""
+        """Send all of it. Raises as `read` does."""
         try:
             self._writer.write(data)
             await self._writer.drain()
-        except asyncssh.Error as exc:
-            raise ConnectionResetError(str(exc)) from exc
+        except (asyncssh.Error, OSError) as exc:
+            raise self._broken(exc) from exc
+
+    def _broken(self, exc: Exception) -> Exception:
+        raise_if_lost(self._session)
+        return ConnectionResetError(str(exc))
 
     async def close(self) -> None:
         """Close the channel; never raises."""

@@ -1,8 +1,9 @@
-"""The control shell: one /bin/sh on the target that looks around, keeps the opener, answers questions and cleans up.
+"""The control shell: one /bin/sh on the target that looks around, starts the login, answers questions and cleans up.
 
 It reads its script from the channel, so nothing has to be installed, and any login shell will do: what that shell gets
-to see is only `exec /bin/sh`. When the channel ends, however that comes, the shell's way out ends the CLI and removes
-what was made.
+to see is only `exec /bin/sh`. All that comes of the login travels over this one channel, since a server may give no
+second. When the channel ends before the login was started, the shell removes what it has made; afterwards the login is
+its holder's, and another control shell may go on with it.
 """
 
 from __future__ import annotations
@@ -36,17 +37,34 @@ FINISH_S: Final = 5.0
 _SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
 _STDERR_KEPT: Final = 2000
 _PID: Final = re.compile(r"[0-9]{1,10}")
+_OF_THE_LOGIN: Final = frozenset({"url", "out64", "out16", "exited", "typed", "gone"})
+"""Records that are no answer: what comes of the login, as it comes."""
 
 Prepare = Literal["always", "signed-out", "never"]
 """When the directory with the opener is made."""
+Standing = Literal["held", "ready", "gone"]
+"""How a login was found again: running or ended, not started yet, or not there any more."""
 
 
 class ControlShell:
-    """The shell of one login. Requests are answered one after the other; opened URLs come in between."""
+    """One connection's shell. Requests are answered one after the other; what comes of the login comes in between.
 
-    def __init__(self, session: Session, on_url: Callable[[str], None]) -> None:
+    `token` and `number` tell the login, and which of its connections this is: a later one takes over from an earlier.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        hear: Callable[[Record], None] | None = None,
+        *,
+        token: str = "",
+        number: int = 1,
+    ) -> None:
         self._session = session
-        self._on_url = on_url
+        self._hear = hear
+        self._token = token
+        self._number = number
+        self._proven = False
         self._nonce = secrets.token_hex(12)
         self._reader = RecordReader(self._nonce)
         self._collected: list[Record] = []
@@ -58,15 +76,30 @@ class ControlShell:
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self.directory: str | None = None
-        """The private directory on the target, once it was made."""
+        """The private directory for a command of the person's own, once it was made."""
 
     async def look_around(self, *, cli: str, profile: Profile, prepare: Prepare, lease_s: int) -> RemoteFacts:
         """Start the shell and learn what there is, in one round trip."""
-        facts = read_facts(await self._begin("look_around", cli=cli, profile=profile, prepare=prepare, lease_s=lease_s))
+        return self._facts(await self._begin("look_around", cli=cli, profile=profile, prepare=prepare, lease_s=lease_s))
+
+    async def look_again(self, *, prepare: Prepare) -> RemoteFacts:
+        """Learn what there is by a shell that has begun otherwise."""
+        return self._facts(await self._request(f"PREPARE={prepare}\nlook_around\n"))
+
+    def _facts(self, records: list[Record]) -> RemoteFacts:
+        facts = read_facts(records)
         if facts.directory is not None and not _SAFE_DIRECTORY.fullmatch(facts.directory):
             raise SessionRefusedError(f"{self._where} answered with a directory that is none")
-        self.directory = facts.directory
         return facts
+
+    async def go_on(
+        self, directory: str, *, urls: int, output: int, cli: str, profile: Profile, lease_s: int
+    ) -> Standing:
+        """Start the shell and go on with a login of another connection: after so many URLs and bytes of output."""
+        first = f"find_cli\ngo_on {shlex.quote(directory)} {urls} {output}"
+        records = await self._begin(first, cli=cli, profile=profile, prepare="never", lease_s=lease_s)
+        said = next((record.value for record in records if record.key == "standing"), "gone")
+        return "held" if said == "held" else "ready" if said == "ready" else "gone"
 
     async def look_for_listeners(self, *, cli: str, profile: Profile) -> list[ListeningPort] | None:
         """Start the shell for nothing but the question who listens there."""
@@ -86,13 +119,17 @@ class ControlShell:
         """
         header = assignments(
             N=self._nonce,
+            T=self._token,
+            G=str(self._number),
+            CLI="",
+            HOLDER="",
             OPENERS=" ".join(openers),
             OPENER=read_script("opener.sh"),
             RUN=text,
             LEASE_S=str(lease_s),
         )
-        scripts = read_script("control.sh") + read_script("run.sh")
-        records = await self._open(f"{header}{scripts}\nprepare\n")
+        scripts = read_script("ending.sh") + read_script("control.sh") + read_script("run.sh")
+        records = await self._open(f'{header}{scripts}\nprepare\n[ -z "$D" ] || urls_and_end 0 &\n')
         directory = next((record.value for record in records if record.key == "dir"), None)
         if directory is not None and not _SAFE_DIRECTORY.fullmatch(directory):
             raise SessionRefusedError(f"{self._where} answered with a directory that is none")
@@ -114,10 +151,13 @@ class ControlShell:
     async def _begin(self, first: str, *, cli: str, profile: Profile, prepare: Prepare, lease_s: int) -> list[Record]:
         header = assignments(
             N=self._nonce,
+            T=self._token,
+            G=str(self._number),
             CLI=cli,
             OPENERS=" ".join(profile.openers),
             OPENER=read_script("opener.sh"),
             RUN=runner(profile.login, profile),
+            HOLDER=read_script("ending.sh") + read_script("holder.sh"),
             LEASE_S=str(lease_s),
             WHOAMI_S=str(WHOAMI_S),
             PREPARE=prepare,
@@ -126,7 +166,7 @@ class ControlShell:
         header += function("run_whoami", f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )')
         header += function("run_logout", f'( {unset}exec "$cli" {shlex.join(profile.logout)} )')
         header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
-        return await self._open(f"{header}{read_script('control.sh')}\n{first}\n")
+        return await self._open(f"{header}{read_script('ending.sh')}{read_script('control.sh')}\n{first}\n")
 
     async def _open(self, script: str) -> list[Record]:
         """Start the shell with that script, and wait for its first answer."""
@@ -151,30 +191,42 @@ class ControlShell:
         """Replace the runner's script."""
         await self._request(f'printf %s {shlex.quote(text)} >"$D/run"\n')
 
+    async def start_cli(self, *, lease_s: int, terminal: tuple[str, tuple[int, int]] | None) -> None:
+        """Start the CLI's login, once, however often it is asked. `terminal`: its type, and (columns, rows)."""
+        kind, (columns, rows) = terminal or ("-", (0, 0))
+        await self._request(f"start_cli {lease_s} {shlex.quote(kind)} {columns} {rows}\n")
+
+    def tell(self, script: str) -> None:
+        """Have something done to which no answer is awaited; lost where the connection is."""
+        if self._process is not None:
+            with contextlib.suppress(asyncssh.Error, OSError):
+                self._process.stdin.write(script.encode())
+
     async def stop(self) -> None:
         """End the CLI's login."""
         with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError):
             async with asyncio.timeout(FINISH_S):
                 await self._request("stop_cli\n")
 
-    async def finish(self, *, cli_ended: bool) -> None:
-        """End what still runs, remove the directory, and wait until that is done; never raises."""
-        if self._process is None:
-            return
+    async def finish(self, *, cli_ended: bool = False) -> bool:
+        """End what still runs, remove the directory, and wait until that is done. False where nobody knows."""
         ending = 'rm -f "$D/pid"\n' if cli_ended and self.directory else ""
+        if self._process is None:
+            return True
+        done = False
         with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError, asyncssh.Error, OSError):
             async with asyncio.timeout(FINISH_S):
                 if self._answered is not None and not self._answered.done():
                     self._process.terminate()  # it waits for a command, and reads nothing until that ends
-                self._process.stdin.write((ending + "exit 0\n").encode())
+                self._process.stdin.write(f"{ending}bye\n".encode())
                 self._process.stdin.write_eof()
                 await self._process.wait_closed()
-        for task in self._tasks:
-            task.cancel()
-        self._process.close()
+                done = not self._session.lost.done()
+        self.let_go()
+        return done
 
     def let_go(self) -> None:
-        """Leave a shell that has made nothing there: it ends by itself, and nobody waits for it."""
+        """Leave the shell: where it has started a login, that goes on; otherwise it cleans up by itself."""
         for task in self._tasks:
             task.cancel()
         if self._process is not None:
@@ -219,9 +271,11 @@ class ControlShell:
             self._answered.set_exception(self._ended())
 
     def _dispatch(self, record: Record) -> None:
-        if record.key == "url":
-            self._on_url(record.value)
+        if record.key in _OF_THE_LOGIN:
+            if self._hear is not None:
+                self._hear(record)
         elif record.key == "done" and record.value == self._awaited:
+            self._proven = True
             if self._answered is not None and not self._answered.done():
                 self._answered.set_result(self._collected)
         elif self._collected_size < MAX_ANSWER:
@@ -241,8 +295,15 @@ class ControlShell:
             return ConnectionLostError(
                 f"the connection to {self._where} was lost: {one_line(self._session.lost.result())}"
             )
+        if self._proven:
+            return ConnectionLostError(f"our shell on {self._where} was ended")
         words = one_line(self._stderr.decode("utf-8", "replace"))
         return SessionRefusedError(f"{self._where} did not run our shell" + (f": {words}" if words else ""))
+
+
+def opened_url(record: Record) -> str | None:
+    """The URL that the opener was called with, where that is what the record says."""
+    return record.value.partition(" ")[2] if record.key == "url" else None
 
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
@@ -250,7 +311,7 @@ MAX_ANSWER: Final = 4 * 1024 * 1024
 
 
 def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = False, logout_first: bool = False) -> str:
-    """The script that becomes the CLI's login.
+    """The script that runs the CLI's login, and keeps its exit code.
 
     In its browser flow the CLI gets our opener first on PATH and none of the variables by which it would take itself
     for remote. In its own remote mode it gets those that make it sure of it. Both run from the home directory: a
@@ -258,11 +319,16 @@ def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = Fal
     """
     lines = [
         "d=${0%/*}",
-        'read -r cli <"$d/cli" || exit 127',
-        'printf "%s\\n" "$$" >"$d/pid.new" && mv "$d/pid.new" "$d/pid"',
+        'read -r cli <"$d/cli" && : >"$d/begun" || exit 127',
+        "born=-",
+        '[ -r "/proc/$$/stat" ] && read -r stat <"/proc/$$/stat" && set -- ${stat##*) } && shift 19 && born=$1',
+        'printf "%s %s\\n" "$$" "$born" >"$d/pid" || exit 127',
+        '[ -e "$d/stop" ] && exit 143',  # whoever stops it makes that first, and looks for the pid then
+        "if [ -t 0 ]; then",
+        'tty >"$d/tty"; size=; [ -s "$d/size" ] && read -r size <"$d/size"; stty sane $size',
+        "else exec </dev/null 2>&1; fi",
         'cd "$HOME" 2>/dev/null || cd /',
         f"unset {' '.join(profile.unset)}",
-        "[ -t 0 ] || exec </dev/null 2>&1",
     ]
     if logout_first:
         lines.append(f'"$cli" {shlex.join(profile.logout)} </dev/null >/dev/null 2>&1')
@@ -270,5 +336,12 @@ def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = Fal
         lines += [f"export {pair}" for pair in profile.pretend_remote]
     else:
         lines += ["PATH=$d/bin:$PATH BROWSER=$d/bin/xdg-open", "export PATH BROWSER"]
-    lines.append(f'exec "$cli" {shlex.join(arguments)}')
+    lines += [
+        "trap : HUP INT QUIT TERM",  # they are the CLI's, whose end is awaited
+        "exec 5>&2 2>/dev/null",  # not to be told by the shell how it ended
+        f'"$cli" {shlex.join(arguments)} 2>&5 5>&-',
+        "code=$?",
+        'printf "%s\\n" "$code" >"$d/code"',
+        'exit "$code"',
+    ]
     return "\n".join(lines) + "\n"

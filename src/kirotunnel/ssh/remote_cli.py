@@ -1,60 +1,226 @@
-"""The CLI's login as it runs on the target: its output, its keys, its end."""
+"""The CLI's login as the target holds it: its output, its keys, its end, through any number of connections.
+
+The holder on the target keeps all that comes of the login; this side counts what it has got, so that after a dropped
+connection nothing is lost and nothing comes twice. Where the target has nothing that gives a terminal of its own, the
+CLI runs on a channel of the connection instead, and ends with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import base64
+import binascii
+import contextlib
+import secrets
+from dataclasses import dataclass
 from subprocess import DEVNULL
-from typing import Final
+from typing import Final, Literal, Protocol
 
 import asyncssh
 
 from kirotunnel.errors import SessionRefusedError
+from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.session import Process, Session
+from kirotunnel.wire.records import Record
 
 CHUNK: Final = 16 * 1024
 MAX_OUTPUT: Final = 8 * 1024 * 1024
 """Bytes: ten minutes of a spinner are some 400 KiB, so this is a CLI that prints without end."""
+LAST_OUTPUT_S: Final = 5.0
+"""Seconds that the last of the output has once the CLI's end is known."""
 WIDE_TERMINAL: Final = (250, 50)
 """Columns and rows where no person looks: wide, so that nothing is wrapped."""
+_MAX_UNSAID: Final = 1000
+"""Keys whose arrival was not confirmed; who types more into a dead connection leans on the keyboard."""
+
+Ending = Literal["exited", "too-much", "no-terminal", "gone"]
+Terminal = tuple[str, tuple[int, int]]
+"""Its type, and (columns, rows)."""
 
 
-class RemoteCLI:
-    """One run of the CLI's login; made by `start`."""
+class Watcher(Protocol):
+    """Who is told what comes of the login. Called in the event loop; must not block."""
 
-    def __init__(self, process: Process, session: Session) -> None:
+    def url(self, url: str) -> None:
+        """The CLI called its opener."""
+
+    def printed(self, data: bytes) -> None:
+        """The CLI printed this."""
+
+    def ended(self, how: Ending, code: int | None) -> None:
+        """Nothing more will come. The code is None where a signal ended the CLI."""
+
+
+class RemoteCLI(Protocol):
+    """A login that runs: what a person at the keyboard does with it."""
+
+    def type(self, keys: bytes) -> None:
+        """Send keys to the CLI's terminal."""
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the CLI's terminal its new size."""
+
+
+@dataclass(slots=True)
+class _Keys:
+    number: int
+    format: str
+    """For printf, which every shell has, and which takes every byte."""
+
+    @property
+    def script(self) -> str:
+        return f"typed {self.number} '{self.format}'\n"
+
+
+class HeldCLI:
+    """A login that outlives its connections. `hear` gets the records of whichever shell there is now."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._shell: ControlShell | None = None
+        self._unsaid: list[_Keys] = []
+        self._typed = 0
+        self._size: tuple[int, int] | None = None
+        self._exit: tuple[str, int] | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._over = False
+        self.token = secrets.token_hex(12)
+        """By which a later connection knows the login's directory as ours."""
+        self.urls = 0
+        """Calls of the opener that were heard of."""
+        self.received = 0
+        """Bytes of output that were heard of."""
+
+    def use(self, shell: ControlShell | None) -> None:
+        """Talk to it by this shell from now on: say again what the last one may not have heard."""
+        self._shell = shell
+        if self._late is not None:
+            self._late.cancel()
+        if shell is not None:
+            for keys in self._unsaid:
+                shell.tell(keys.script)
+            if self._size is not None:
+                shell.tell(_resize(*self._size))
+
+    def hear(self, record: Record) -> None:
+        """Something came of the login."""
+        key, value = record.key, record.value
+        match key:
+            case "url":
+                number, _, url = value.partition(" ")
+                if number == str(self.urls + 1):
+                    self.urls += 1
+                    self._watcher.url(url)
+            case "out64" | "out16":
+                self._printed(_decoded(key, value))
+            case "typed":
+                self._unsaid = [keys for keys in self._unsaid if str(keys.number) != value]
+            case "exited":
+                code, _, size = value.partition(" ")
+                self._exit = (code, int(size) if size.isdecimal() else 0)
+                self._end_when_whole()
+            case "gone":
+                self._end("gone", None)
+
+    def _printed(self, data: bytes) -> None:
+        if self._over:
+            return
+        self.received += len(data)
+        self._watcher.printed(data)
+        if self.received > MAX_OUTPUT:
+            self._end("too-much", None)
+        elif self._exit is not None:
+            self._end_when_whole()
+
+    def _end_when_whole(self) -> None:
+        assert self._exit is not None  # noqa: S101 - both callers have just seen it
+        code, size = self._exit
+        if code == "full":
+            self._end("too-much", None)
+        elif code == "not-begun":
+            self._end("no-terminal", None)
+        elif self.received >= size:
+            self._end("exited", _exit_code(code))
+        elif self._late is None or self._late.cancelled():
+            loop = asyncio.get_running_loop()
+            self._late = loop.call_later(LAST_OUTPUT_S, self._end, "exited", _exit_code(code))
+
+    def _end(self, how: Ending, code: int | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        if not self._over:
+            self._over = True
+            self._watcher.ended(how, code)
+
+    def type(self, keys: bytes) -> None:
+        """Send keys to the CLI's terminal; once, whatever becomes of the connection."""
+        if not keys or len(self._unsaid) >= _MAX_UNSAID:
+            return
+        self._typed += 1
+        said = _Keys(self._typed, "".join(f"\\{key:03o}" for key in keys))
+        self._unsaid.append(said)
+        if self._shell is not None:
+            self._shell.tell(said.script)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the CLI's terminal its new size."""
+        self._size = (columns, rows)
+        if self._shell is not None:
+            self._shell.tell(_resize(columns, rows))
+
+
+def _resize(columns: int, rows: int) -> str:
+    return f"resize {columns} {rows}\n"
+
+
+def _decoded(key: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text) if key == "out64" else bytes.fromhex(text)
+    except (binascii.Error, ValueError):
+        return b""  # none of ours
+
+
+def _exit_code(text: str) -> int | None:
+    """What the shell says of its child: 128 and the signal where one ended it."""
+    code = int(text) if text.isdecimal() else None
+    return None if code is None or 128 < code <= 192 else code
+
+
+class AttachedCLI:
+    """A login on a channel of the connection, whose end is its own."""
+
+    def __init__(self, process: Process, session: Session, watcher: Watcher) -> None:
         self._process = process
         self._session = session
+        self._watcher = watcher
 
     @classmethod
     async def start(
-        cls, session: Session, directory: str, *, terminal: tuple[str, tuple[int, int]] | None
-    ) -> RemoteCLI:
-        """Run the runner of that directory. `terminal`: type and (columns, rows) for a PTY; None for none."""
+        cls, session: Session, directory: str, watcher: Watcher, *, terminal: Terminal | None
+    ) -> AttachedCLI:
+        """Run the runner of that directory."""
         command = f"exec /bin/sh {directory}/run"
         if terminal is None:
-            return cls(await session.start(command, stdin=DEVNULL), session)
-        return cls(await session.start(command, term_type=terminal[0], term_size=terminal[1]), session)
+            return cls(await session.start(command, stdin=DEVNULL), session, watcher)
+        kind, size = terminal
+        return cls(await session.start(command, term_type=kind, term_size=size), session, watcher)
 
-    async def output(self, sink: Callable[[bytes], None]) -> bool:
-        """Pass on the output, as it comes, until it ends. False where it was too much and was given up."""
+    async def follow(self) -> None:
+        """Tell the watcher all of it. Raises SessionRefusedError where the session ended without the CLI's end."""
         total = 0
-        try:
+        with contextlib.suppress(asyncssh.Error, OSError):  # the connection broke: there is no exit code then
             while data := await self._process.stdout.read(CHUNK):
                 total += len(data)
-                sink(data)
+                self._watcher.printed(data)
                 if total > MAX_OUTPUT:
-                    return False
-        except (asyncssh.Error, OSError):
-            return True  # the connection broke: `exit_code` tells
-        return True
-
-    async def exit_code(self) -> int | None:
-        """The exit code; None where a signal ended it. Raises SessionRefusedError where the session ended instead."""
+                    self._watcher.ended("too-much", None)
+                    return
         await self._process.wait_closed()
         # asyncssh returns here without a status when the connection is lost, too: that is no exit of the CLI.
         if self._process.exit_status is None and self._process.exit_signal is None:
             raise SessionRefusedError(f"the session on {self._session.where} ended without an exit code")
-        return self._process.exit_status if self._process.exit_signal is None else None
+        status = self._process.exit_status
+        self._watcher.ended("exited", None if status is None else _exit_code(str(status)))
 
     def type(self, keys: bytes) -> None:
         """Send keys to the CLI's terminal."""

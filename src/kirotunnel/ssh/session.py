@@ -10,6 +10,9 @@ import asyncio
 from subprocess import PIPE
 from typing import Protocol
 
+from kirotunnel.errors import ConnectionLostError
+from kirotunnel.wire.terminal import one_line
+
 
 class ByteReader(Protocol):
     """The output of a process."""
@@ -77,10 +80,10 @@ class ByteStream(Protocol):
     """A connection to a port there."""
 
     async def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes; empty at the end. Raises OSError when the connection breaks."""
+        """Up to `limit` bytes; empty at the end. Raises OSError, or ConnectionLostError where the target is gone."""
 
     async def write(self, data: bytes) -> None:
-        """Send all of it. Raises OSError when the connection breaks."""
+        """Send all of it. Raises as `read` does."""
 
     async def close(self) -> None:
         """Close it; never raises."""
@@ -124,3 +127,9 @@ class Session(Host, Protocol):
 
         Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where there is no such way.
         """
+
+
+def raise_if_lost(session: Session) -> None:
+    """Raises ConnectionLostError where the target is gone, as what fails then should say."""
+    if session.lost.done():
+        raise ConnectionLostError(f"the connection to {session.where} was lost: {one_line(session.lost.result())}")

@@ -9,22 +9,31 @@ import pytest
 
 from kirotunnel import events as ev
 from kirotunnel.errors import (
+    AuthenticationFailedError,
     CallbackUndeliveredError,
+    ConnectionLostError,
     ForwardingRefusedError,
+    HostKeyChangedError,
+    HostKeyUnknownError,
+    KirotunnelError,
     LocalPortError,
     SessionRefusedError,
+    SSHError,
 )
 from kirotunnel.events import Account
 from kirotunnel.flows.login_machine import (
     DEVICE_URL_GRACE_S,
     DRAIN_GRACE_S,
+    INTERRUPTED_GRACE_S,
     MENU_SETTLES_S,
+    NOT_LISTENING_GRACE_S,
     UNDELIVERED_GRACE_S,
     LoginMachine,
     Phase,
 )
 from kirotunnel.flows.login_plan import LoginPlan
 from kirotunnel.flows.login_steps import (
+    Action,
     AskAboutHost,
     AskWhoami,
     Broken,
@@ -36,12 +45,17 @@ from kirotunnel.flows.login_steps import (
     DeadlinePassed,
     Disconnected,
     Fail,
+    HoldPorts,
     HostAllowed,
     ListenerChecked,
     LoginEvent,
     OpenBrowser,
     Printed,
+    Reconnect,
+    Reconnected,
+    ReconnectFailed,
     RemoteExited,
+    RemoteStarted,
     Report,
     StartRemote,
     StartTimer,
@@ -57,6 +71,8 @@ from kirotunnel.flows.login_steps import (
     Warn,
     WhoamiAnswered,
 )
+from kirotunnel.flows.reconnecting import MAX_DROPS, delay_before
+from kirotunnel.flows.steering import PortFacts
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
@@ -93,7 +109,7 @@ ELSEWHERE: Final = PORTAL.replace("app.kiro.dev", "sso.example.org")
 
 
 def started(of: LoginPlan | None = None) -> Dialogue:
-    return Dialogue(of) >> facts() << START
+    return Dialogue(of) >> facts() << START >> RemoteStarted()
 
 
 def at_the_page(of: LoginPlan | None = None) -> Dialogue:
@@ -364,9 +380,17 @@ def test_a_port_on_which_nothing_listens_there_is_not_opened_here() -> None:
         >> UrlOpened(PORTAL)
         << CheckListener(1, 3128)
         >> ListenerChecked(1, False)
+        << StartTimer("not-listening", NOT_LISTENING_GRACE_S)
+        >> TimerFired("not-listening")
         << StopRemote()
         << Fails("KT409", "nothing listens on port 3128 of box")
     )
+
+
+def test_a_port_that_nothing_listens_on_because_the_cli_is_ending_is_not_what_is_said() -> None:
+    dialogue = checking() >> ListenerChecked(1, False) << StartTimer("not-listening", NOT_LISTENING_GRACE_S)
+    dialogue = dialogue >> RemoteExited(70) << AskWhoami() << DRAIN >> TimerFired("not-listening")
+    assert dialogue >> WhoamiAnswered(None) << Fails("KT404", "ended with exit code 70")
 
 
 def test_a_port_that_is_taken_here_ends_the_login() -> None:
@@ -653,9 +677,111 @@ def test_the_deadline_says_what_is_still_missing(reach: Any, tunnels: int, runni
 
 
 @pytest.mark.parametrize(("reach", "tunnels", "running", "_"), STATES)
-def test_a_lost_connection_ends_the_login_in_every_state(reach: Any, tunnels: int, running: bool, _: str) -> None:
-    dialogue = _closing(reach() >> Disconnected("read: \x1b[2Jreset\nby peer"), tunnels=tunnels, running=running)
-    assert dialogue << Fails("KT305", "the connection to box was lost: read: reset by peer")
+def test_a_connection_that_does_not_come_back_ends_the_login_with_the_deadline(
+    reach: Any, tunnels: int, running: bool, _: str
+) -> None:
+    dialogue = reach() >> Disconnected("read: \x1b[2Jreset\nby peer") << Reconnect(1, 0.0)
+    dialogue = dialogue >> ReconnectFailed(1, SSHError("no route to the host")) << Reconnect(2, delay_before(2))
+    dialogue = _closing(dialogue >> DeadlinePassed(), tunnels=tunnels, running=running)
+    assert dialogue << Fails("KT305", "the connection to box was lost: read: reset by peer, and did not come back")
+
+
+@pytest.mark.parametrize(("reach", "tunnels", "running", "_"), STATES)
+@pytest.mark.parametrize(
+    "error", [HostKeyChangedError("another key"), AuthenticationFailedError("refused"), HostKeyUnknownError("unknown")]
+)
+def test_a_connection_that_cannot_come_back_ends_the_login_with_the_reason(
+    reach: Any, tunnels: int, running: bool, _: str, error: KirotunnelError
+) -> None:
+    dialogue = reach() >> Disconnected("reset") << Reconnect(1, 0.0) >> ReconnectFailed(1, error)
+    dialogue = _closing(dialogue, tunnels=tunnels, running=running)
+    assert dialogue << Fails("KT305", f"was lost: reset, and could not be made anew: {error.message}")
+
+
+@pytest.mark.parametrize(
+    ("reach", "again"),
+    [
+        (started, []),
+        (asking, []),
+        (checking, [CheckListener(1, 3128)]),
+        (opening, []),
+        (at_the_page, []),
+        (called, []),
+        (closing, []),
+        (delivered, []),
+        (undelivered, [StartTimer("undelivered", UNDELIVERED_GRACE_S)]),
+        (with_code, []),
+        (exited, [AskWhoami()]),
+    ],
+)
+def test_what_is_done_when_the_connection_is_back(reach: Any, again: list[Action]) -> None:
+    dialogue = reach() >> Disconnected("reset") << Reconnect(1, 0.0) >> Disconnected("the same, seen by another")
+    dialogue = dialogue >> Reconnected(1)
+    for action in again:
+        dialogue = dialogue << action
+    assert dialogue >> Reconnected(1)
+    names = [event.name() for event in dialogue.reports][-2:]
+    assert names == ["connection_lost", "reconnected"]
+
+
+def test_a_login_goes_on_through_two_drops() -> None:
+    dialogue = checking() >> Disconnected("reset") << Reconnect(1, 0.0) >> ListenerChecked(1, None) << portal_tunnel()
+    dialogue = dialogue >> TunnelReady(1, LISTEN) << portal_page() >> Reconnected(1) >> BrowserStarted(1, "x")
+    dialogue = dialogue >> CallbackArrived(1, "granted") >> Disconnected("again") << Reconnect(1, delay_before(2))
+    dialogue = dialogue >> Reconnected(1) >> CallbackDelivered(1) << CloseTunnel(1) >> TunnelEnded(1)
+    dialogue = dialogue >> RemoteExited(0) << AskWhoami() << DRAIN >> WhoamiAnswered(ADA)
+    assert dialogue << Succeed(ADA, already=False)
+
+
+def test_before_the_cli_runs_it_is_started_anew_with_its_ports_held_anew() -> None:
+    here = PortFacts(here={3128: "Squid"})
+    machine = LoginMachine(plan())
+    held, start = machine.begin(facts(), here)[1:3]
+    assert held == HoldPorts({3128: "Squid"})
+    assert Reconnect(1, 0.0) in machine.feed(Disconnected("reset"))
+    assert machine.feed(Reconnected(1))[1:] == [held, start]
+    assert machine.feed(RemoteStarted()) == []
+    machine.feed(Disconnected("reset"))
+    assert machine.feed(Reconnected(1))[1:] == [held]  # the CLI may want a second port of its list
+
+
+def test_an_unanswered_question_is_not_asked_while_nobody_can_answer() -> None:
+    dialogue = started() >> Disconnected("reset") << Reconnect(1, 0.0) >> UrlOpened(PORTAL) >> Reconnected(1)
+    assert dialogue << CheckListener(1, 3128)
+    dialogue = delivered() >> Disconnected("reset") << Reconnect(1, 0.0) >> RemoteExited(0) << DRAIN >> Reconnected(1)
+    assert dialogue << AskWhoami()
+
+
+def test_a_cli_that_is_gone_when_the_connection_is_back() -> None:
+    dialogue = at_the_page() >> Disconnected("reset") << Reconnect(1, 0.0) >> Reconnected(1, held=False)
+    dialogue = dialogue << CloseTunnel(1) << StopRemote()
+    assert dialogue << Fails("KT305", "kiro-cli was gone from there when it came back; the browser had not come back")
+    dialogue = exited() >> Disconnected("reset") << Reconnect(1, 0.0) >> Reconnected(1, held=False) << AskWhoami()
+    assert dialogue >> WhoamiAnswered(ADA) << Succeed(ADA, already=False)
+
+
+def test_a_cli_that_ends_with_its_connection_ends_the_login() -> None:
+    dialogue = at_the_page() >> Disconnected("reset", resumable=False) << CloseTunnel(1) << StopRemote()
+    assert dialogue << Fails("KT305", "the connection to box was lost: reset; the browser had not come back")
+
+
+def test_a_callback_that_was_cut_off_is_not_sent_again_and_the_cli_shows_whether_it_arrived() -> None:
+    wait = StartTimer("undelivered", INTERRUPTED_GRACE_S)
+    cut = called() >> CallbackDelivered(1, ConnectionLostError("reset")) << CloseTunnel(1) << wait >> TunnelEnded(1)
+    cut = cut >> Disconnected("reset") << Reconnect(1, 0.0) >> TimerFired("undelivered") >> Reconnected(1) << wait
+    went_on = cut >> RemoteExited(0) << AskWhoami() << DRAIN >> WhoamiAnswered(ADA)
+    assert went_on << Succeed(ADA, already=False)
+    cut = called() >> CallbackDelivered(1, ConnectionLostError("reset")) << CloseTunnel(1) << wait >> TunnelEnded(1)
+    cut = cut >> TimerFired("undelivered") << StopRemote()
+    assert cut << Fails("KT305", "between the callback of sign-in page 1 and its answer")
+
+
+def test_a_target_that_drops_again_and_again_is_given_up() -> None:
+    machine = at_the_page().machine
+    for drop in range(MAX_DROPS):
+        assert machine.feed(Disconnected("reset"))[-1] == Reconnect(1, delay_before(drop + 1))
+        machine.feed(Reconnected(1))
+    assert Fails("KT305") == machine.feed(Disconnected("reset"))[-1]
 
 
 @pytest.mark.parametrize(("reach", "tunnels", "running", "_"), STATES)
@@ -677,7 +803,8 @@ def test_after_the_end_nothing_has_an_effect() -> None:
         TunnelFailed(1, LocalPortError("late")), BrowserStarted(1, "x"), StrayRefused(1, "path"),
         CallbackArrived(1, "granted"), CallbackDelivered(1), TunnelEnded(1), Printed(UserCodeShown("ABCD-EFGH")),
         TimerFired("drain"), TimerFired("menu"), RemoteExited(1), WhoamiAnswered(None), Disconnected("x"),
-        DeadlinePassed(), Broken(LocalPortError("late")),
+        Reconnected(1), ReconnectFailed(1, SSHError("x")), RemoteStarted(), DeadlinePassed(),
+        Broken(LocalPortError("late")),
     ]  # fmt: skip
     for event in late:
         dialogue = dialogue >> event

@@ -1,15 +1,17 @@
-# kirotunnel's control script. Read by /bin/sh from its standard input, which stays open as long as we care:
-# at its end, or when the connection is gone, the shell ends, and with it everything that it started.
+# kirotunnel's control script. Read by /bin/sh from its standard input, which stays open as long as we care. Until the CLI
+# is started, its end is the end of all that was made; from then on the login is the holder's, and waits for another
+# control shell, unless it is told `bye`. Everything goes over this one channel: some servers give no second.
 #
-# Set before it: N (nonce that frames our answers), CLI (name or path), OPENER (the opener's text), RUN (the runner's text),
-# LEASE_S, WHOAMI_S, PREPARE (always | signed-out | never), and the functions run_whoami, run_logout and run_version (all use
-# $cli).
+# Set before it: N (nonce that frames our answers), T (token of the login), G (number of this connection), CLI (name or
+# path), OPENER, RUN and HOLDER (texts of the opener, the runner and the holder), LEASE_S, WHOAMI_S, PREPARE (always |
+# signed-out | never), and the functions run_whoami, run_logout and run_version (all use $cli). Follows ending.sh.
 
+locale=${LC_ALL-unset}
 LC_ALL=C
 export LC_ALL
 D=
 cli=
-cat_pid=
+following=
 lease_pid=
 
 say() { printf '\n%s %s\n' "$N" "$*"; }
@@ -45,32 +47,30 @@ within() {
 
 # --- ways out ---
 
-stop_cli() {
-	p=
-	[ -n "$D" ] && [ -s "$D/pid" ] && read -r p <"$D/pid"
-	case $p in '' | *[!0-9]*) return 0 ;; esac
-	kill -TERM "-$p" 2>/dev/null
-	kill -TERM "$p" 2>/dev/null
-	i=0
-	while kill -0 "$p" 2>/dev/null && [ "$i" -lt 20 ]; do
-		sleep 0.1 2>/dev/null || sleep 1
-		i=$((i + 1))
-	done
-	kill -KILL "-$p" 2>/dev/null
-	kill -KILL "$p" 2>/dev/null
-	rm -f "$D/pid"
-}
-
-cleanup() {
-	trap '' HUP INT TERM PIPE
+remove_all() {
+	[ -n "$D" ] || return 0
 	stop_cli
-	[ -n "$cat_pid" ] && kill -KILL "$cat_pid" 2>/dev/null
-	[ -n "$lease_pid" ] && kill "$lease_pid" 2>/dev/null
-	[ -n "$D" ] && rm -rf "$D"
+	ours "$D/holder.pid" && kill -KILL "-$p" "$p" 2>/dev/null
+	rm -rf "$D"
 	D=
 }
 
-trap cleanup EXIT
+leave() {
+	trap '' HUP INT TERM PIPE
+	[ -n "$lease_pid" ] && kill "$lease_pid" 2>/dev/null
+	[ -n "$D" ] || return 0
+	# A CLI that runs on a terminal of the connection ends with it.
+	if [ ! -d "$D/started" ] || grep -q not-begun "$D/rc" 2>/dev/null; then remove_all; fi
+}
+
+# The login is over, or given up: all of it goes.
+bye() {
+	trap '' HUP INT TERM PIPE
+	remove_all
+	exit 0
+}
+
+trap leave EXIT
 trap 'exit 1' HUP INT TERM PIPE
 
 # --- looking around ---
@@ -154,28 +154,145 @@ prepare() {
 }
 
 furnish() {
-	chmod 700 "$D" && mkdir "$D/bin" && mkfifo -m 600 "$D/pipe" || return 1
-	printf '%s\n' "$N" >"$D/nonce" && printf '%s\n' "$cli" >"$D/cli" && printf '%s' "$RUN" >"$D/run" || return 1
+	chmod 700 "$D" && mkdir "$D/bin" && mkfifo -m 600 "$D/pipe.$G" "$D/in" "$D/raw" || return 1
+	printf '%s\n' "$T" >"$D/token" && printf '%s\n' "$G" >"$D/gen" && : >"$D/urls" && : >"$D/out" || return 1
+	printf '%s\n' "$cli" >"$D/cli" && printf '%s' "$RUN" >"$D/run" && printf '%s' "$HOLDER" >"$D/holder" || return 1
 	for name in $OPENERS; do
 		printf '%s' "$OPENER" >"$D/bin/$name" && chmod 700 "$D/bin/$name" || return 1
 		"$D/bin/$name" --kirotunnel-check || return 1
 	done
-	# Opened for both, a pipe never blocks and never ends: the CLI waits for its opener, so the opener must not wait for us.
-	exec 9<>"$D/pipe"
-	cat <&9 &
-	cat_pid=$!
+	# We alone keep it open for writing: who reads it then ends with us, however we end.
+	exec 9<>"$D/pipe.$G"
 }
 
-# A connection that is gone without a word leaves this shell waiting; the lease ends it all in our place.
+# A connection that is gone without a word leaves this shell waiting; before the CLI runs, the lease ends it all instead.
 start_lease() {
 	(
 		nap "$LEASE_S" "$$"
-		[ -d "$D" ] || exit 0
+		read -r gen <"$D/gen" && [ "$gen" = "$G" ] && [ ! -d "$D/started" ] || exit 0
 		lease_pid=
-		cleanup
+		remove_all
 		kill -KILL "$$" 2>/dev/null
 	) </dev/null >/dev/null 2>&1 9<&- &
 	lease_pid=$!
+}
+
+# --- the login ---
+
+# start_cli LEASE_S KIND COLUMNS ROWS: once, however often it is said.
+start_cli() {
+	if mkdir "$D/started" 2>/dev/null; then
+		[ -n "$lease_pid" ] && kill "$lease_pid" 2>/dev/null
+		lease_pid=
+		printf 'rows %s cols %s\n' "$4" "$3" >"$D/size"
+		(
+			case $locale in unset) unset LC_ALL ;; *) LC_ALL=$locale ;; esac
+			leading /bin/sh "$D/holder" "$1" "$2"
+		) </dev/null >/dev/null 2>&1 9<&- &
+	fi
+	follow 0 0
+}
+
+# go_on DIRECTORY URLS BYTES: take over a login that another control shell began, from what is known of it already.
+go_on() {
+	token=
+	[ -r "$1/token" ] && read -r token <"$1/token"
+	if [ "$token" != "$T" ] || ! read -r before <"$1/gen"; then
+		say standing gone
+		return 0
+	fi
+	D=$1
+	mkfifo -m 600 "$D/pipe.$G" && exec 9<>"$D/pipe.$G" && printf '%s\n' "$G" >"$D/gen"
+	printf 'u\n' 1<>"$D/pipe.$before" # ends the shell of the lost connection, if it still waits
+	if [ ! -d "$D/started" ]; then
+		start_lease
+		say standing ready
+	elif [ -s "$D/rc" ] || ours "$D/holder.pid"; then
+		follow "$2" "$3"
+		say standing held
+	else
+		remove_all
+		say standing gone
+	fi
+}
+
+# follow URLS BYTES: say what comes of the login from there on.
+follow() {
+	[ -z "$following" ] || return 0
+	following=1
+	urls_and_end "$1" &
+	output "$2" &
+}
+
+# By `exec`: dash keeps a copy of what is redirected for a function.
+urls_and_end() {
+	exec 8<"$D/urls" <"$D/pipe.$G" 9<&-
+	number=0 part= told=
+	while :; do
+		while IFS= read -r line <&8 || { part=$part$line && false; }; do
+			number=$((number + 1))
+			[ "$number" -le "$1" ] || say url "$number" "$part$line"
+			part=
+		done
+		gen=
+		if [ ! -d "$D" ]; then
+			say gone
+			break
+		fi
+		read -r gen <"$D/gen"
+		[ "$gen" = "$G" ] || break
+		if [ -z "$told" ] && [ -s "$D/rc" ]; then
+			read -r told <"$D/rc" && say exited "$told"
+		fi
+		read -r _ || exit 0
+	done
+	kill -KILL "$$" 2>/dev/null
+}
+
+# In pieces that a pipe takes whole, so that nothing of ours gets into their middle; BusyBox' tail looks once a second.
+output() {
+	exec </dev/null 9<&-
+	encoding
+	if tail --version 2>/dev/null | grep -q -i coreutils; then
+		tail --pid="$$" -s 0.2 -c "+$(($1 + 1))" -f "$D/out" 2>/dev/null | while piece; do :; done
+		return
+	fi
+	exec 7<"$D/out"
+	[ "$1" -eq 0 ] || dd bs="$1" count=1 <&7 >/dev/null 2>&1
+	while kill -0 "$$" 2>/dev/null && [ -d "$D" ]; do
+		piece <&7 || sleep 0.2 2>/dev/null || sleep 1
+	done
+}
+
+encoding() {
+	if [ "$(printf 'kt' | base64 2>/dev/null)" = a3Q= ]; then code=64 most=2700; else code=16 most=1200; fi
+}
+
+encoded() {
+	case $code in 64) base64 ;; *) od -An -v -tx1 ;; esac
+}
+
+# piece: say the next of the standard input, encoded; 1 where there is none.
+piece() {
+	bytes=$(dd bs="$most" count=1 2>/dev/null | encoded)
+	[ -n "$bytes" ] && say "out$code" $bytes
+}
+
+# typed NUMBER KEYS: pass keys on, once, however often it is said; the keys are a format of printf.
+typed() {
+	last=0
+	[ -s "$D/typed" ] && read -r last <"$D/typed"
+	if [ "$1" -gt "$last" ]; then
+		printf '%s\n' "$1" >"$D/typed"
+		printf "$2" 1<>"$D/in"
+	fi
+	say typed "$1"
+}
+
+# resize COLUMNS ROWS
+resize() {
+	printf 'rows %s cols %s\n' "$2" "$1" >"$D/size"
+	[ -s "$D/tty" ] && read -r tty <"$D/tty" && stty rows "$2" cols "$1" <"$tty" 2>/dev/null
 }
 
 # --- who listens ---

@@ -1,0 +1,112 @@
+"""The connection of one login, which may be lost and made anew: one session and one control shell at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from kirotunnel.errors import ConnectionLostError, KirotunnelError
+from kirotunnel.ssh.control import ControlShell
+from kirotunnel.ssh.remote_cli import HeldCLI
+from kirotunnel.ssh.session import Session
+from kirotunnel.wire.records import Record
+
+CLOSE_S: Final = 3.0
+"""Seconds for a connection to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A connection as it is now."""
+
+    number: int
+    session: Session
+    shell: ControlShell
+
+
+class Link:
+    """Whoever needs the target asks for what stands `now`, or waits for what is `up`, and says when it was broken."""
+
+    def __init__(
+        self,
+        open_session: Callable[[bool], AbstractAsyncContextManager[Session]],
+        cli: HeldCLI,
+        on_lost: Callable[[str], None],
+    ) -> None:
+        """`open_session` gets whether it is not the first time; `on_lost` is called once for each that was up."""
+        self._open_session = open_session
+        self._cli = cli
+        self._on_lost = on_lost
+        self._stack = AsyncExitStack()
+        self._now: Standing | None = None
+        self._up = asyncio.Event()
+        self._number = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the target can be asked."""
+        return self._up.is_set()
+
+    @property
+    def now(self) -> Standing:
+        """The connection, as it stands or was lost. Raises ConnectionLostError where there is none."""
+        if self._now is None:
+            raise ConnectionLostError("there is no connection")
+        return self._now
+
+    async def when_up(self) -> Standing:
+        """The connection, as soon as it stands."""
+        await self._up.wait()
+        return self.now
+
+    async def connect(self, take_up: Callable[[ControlShell], Awaitable[None]]) -> None:
+        """Connect, and do the first thing by a new shell; only then it is up. Raises KirotunnelError."""
+        await self.close()
+        self._number += 1
+        try:
+            session = await self._stack.enter_async_context(self._open_session(self._number > 1))
+            shell = ControlShell(session, self._hears(self._number), token=self._cli.token, number=self._number)
+            self._now = standing = Standing(self._number, session, shell)
+            await take_up(shell)
+        except BaseException:
+            await self.close()
+            raise
+        self._up.set()
+        session.lost.add_done_callback(lambda lost: self._broken(standing.number, lost.result()))
+
+    def broken(self, standing: Standing, error: KirotunnelError) -> bool:
+        """Whether an error is the loss of that connection, of which is told once."""
+        # A channel that ends without a status is what a lost connection looks like first.
+        if not isinstance(error, ConnectionLostError) and not standing.session.lost.done():
+            return False
+        self._broken(standing.number, error.message)
+        return True
+
+    def _broken(self, number: int, reason: str) -> None:
+        if self._now is not None and self._now.number == number and self.is_up:
+            self._up.clear()
+            self._cli.use(None)
+            self._now.shell.let_go()
+            self._on_lost(reason)
+
+    def _hears(self, number: int) -> Callable[[Record], None]:
+        def hear(record: Record) -> None:
+            if number == self._number:
+                self._cli.hear(record)
+
+        return hear
+
+    async def close(self) -> None:
+        """Let go of the connection; what runs there by then is not ended. Never raises."""
+        self._up.clear()
+        self._cli.use(None)
+        stack, self._stack, now, self._now = self._stack, AsyncExitStack(), self._now, None
+        if now is not None:
+            now.shell.let_go()
+        with contextlib.suppress(TimeoutError, OSError, KirotunnelError):
+            async with asyncio.timeout(CLOSE_S):
+                await stack.aclose()

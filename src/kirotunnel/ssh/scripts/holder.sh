@@ -1,0 +1,153 @@
+# kirotunnel's holder: runs the CLI's login apart from every connection, and keeps what comes of it.
+#
+#   sh DIR/holder LEASE_S KIND      KIND: the type of the terminal to run it on, or - for none
+#
+# In its directory:  run   what becomes the CLI        out   all that it printed
+#                    in    a pipe for its keys         urls  what it called its opener with, a line each
+#                    rc    its exit code, and the size of out; there only once both are final
+#                    gen   which connection listens, by its pipe.GEN; a line in that pipe means: look
+#
+# When the sign-in's time is over it ends the login, removes all this, and itself. Follows ending.sh.
+
+D=${0%/*}
+LEASE_S=$1
+kind=$2
+
+poke() { read -r gen <"$D/gen" && printf 'u\n' 1<>"$D/pipe.$gen"; }
+
+# A process beside the holder, so that either one's sudden end is noticed.
+guard() {
+	left=$LEASE_S
+	while [ "$left" -gt 0 ] && lives "$$" && [ -d "$D" ]; do
+		sleep 2
+		left=$((left - 2))
+		set -- $(wc -c <"$D/urls" 2>/dev/null)
+		[ "${1:-0}" -lt 4000000 ] || break
+	done
+	[ -d "$D" ] || exit 0
+	stop_cli
+	read -r gen <"$D/gen" && exec 8<>"$D/pipe.$gen"
+	rm -rf "$D"
+	printf 'u\n' >&8
+	kill -KILL "-$$" "$$" 2>/dev/null
+}
+
+# 8 or 16 MiB, by the shell's unit: a CLI that prints without end fills no disk.
+copy() {
+	(ulimit -f 16384 && exec cat) >>"$D/out" && return 0
+	exec </dev/null # or the CLI would wait for us to read on
+	: >"$D/full"
+	stop_cli
+}
+
+# --- ways to a terminal: one that does not get as far as the runner's pid is passed over ---
+
+by_script() { script -q -e -f -c "exec /bin/sh $D/run" /dev/null; }
+
+by_python() {
+	python3 -c '
+import os, pty, select, sys
+pid, master = pty.fork()
+if pid == 0:
+    os.execv("/bin/sh", ["sh", sys.argv[1]])
+ended = False
+while True:
+    ready = select.select([0, master], [], [], 0.2)[0]
+    if 0 in ready:
+        os.write(master, os.read(0, 4096))
+    if master in ready:
+        try:
+            data = os.read(master, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        while data:
+            data = data[os.write(1, data):]
+    elif ended:
+        break
+    ended = ended or os.waitpid(pid, os.WNOHANG)[0] == pid
+' "$D/run"
+}
+
+by_perl() {
+	perl -e '
+use Fcntl;
+use POSIX;
+sysopen(my $master, "/dev/ptmx", O_RDWR | O_NOCTTY) or exit 4;
+my $number = pack("i", 0);
+ioctl($master, 0x40045431, $number) or exit 4;  # TIOCSPTLCK
+ioctl($master, 0x80045430, $number) or exit 4;  # TIOCGPTN
+my $name = "/dev/pts/" . unpack("i", $number);
+sysopen(my $keep, $name, O_RDWR | O_NOCTTY) or exit 4;
+my $pid = fork;
+defined $pid or exit 4;
+unless ($pid) {
+    POSIX::setsid();
+    sysopen(my $slave, $name, O_RDWR) or exit 4;
+    ioctl($slave, 0x540E, 0);  # TIOCSCTTY
+    POSIX::dup2(fileno($slave), $_) for 0 .. 2;
+    close $keep;
+    close $master;
+    exec "/bin/sh", $ARGV[0];
+    exit 4;
+}
+close $keep;
+my $ended = 0;
+while (1) {
+    my $ready = "";
+    vec($ready, 0, 1) = 1;
+    vec($ready, fileno($master), 1) = 1;
+    select($ready, undef, undef, 0.2);
+    if (vec($ready, 0, 1)) { sysread(STDIN, my $keys, 4096) and syswrite($master, $keys); }
+    if (vec($ready, fileno($master), 1)) {
+        sysread($master, my $data, 65536) or last;
+        my $done = 0;
+        while ($done < length $data) { $done += syswrite(STDOUT, $data, length($data) - $done, $done) || last; }
+    } elsif ($ended) { last; }
+    $ended ||= waitpid($pid, WNOHANG) == $pid;
+}
+' "$D/run"
+}
+
+# --- the login ---
+
+trap : HUP INT TERM PIPE # which its children do not inherit
+born "$$"
+printf '%s %s\n' "$$" "$born" >"$D/holder.pid"
+guard &
+guard=$!
+copy <"$D/raw" &
+copier=$!
+exec 3<>"$D/in" 4>"$D/raw"
+if [ "$kind" = - ]; then
+	leading /bin/sh "$D/run" </dev/null >&4 2>&1 3<&- 4>&-
+else
+	TERM=$kind
+	export TERM
+	for way in by_script by_python by_perl; do
+		"$way" <&3 >&4 2>/dev/null 3<&- 4>&-
+		[ -e "$D/begun" ] && break
+	done
+fi
+exec 3<&- 4>&-
+
+# --- its end ---
+
+# Something that the CLI left behind may keep its output open for ever.
+(sleep 1 && kill -KILL "$copier") &
+late=$!
+wait "$copier"
+kill "$late" 2>/dev/null
+code=none
+if [ -e "$D/full" ]; then
+	code=full
+elif [ ! -e "$D/begun" ]; then
+	code=not-begun
+elif [ -s "$D/code" ]; then
+	read -r code <"$D/code"
+fi
+set -- $(wc -c <"$D/out")
+printf '%s %s\n' "$code" "$1" >"$D/rc.new" && mv "$D/rc.new" "$D/rc" && poke
+rm -f "$D/pid"
+wait "$guard"
