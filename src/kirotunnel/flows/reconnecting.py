@@ -6,6 +6,11 @@ from typing import Final
 
 from kirotunnel.errors import (
     AuthenticationFailedError,
+    ContainerNotFoundError,
+    ContainerNotRunningError,
+    ContainerWithoutShellError,
+    EngineNotFoundError,
+    EngineNotPermittedError,
     HostKeyChangedError,
     HostKeyUnknownError,
     KirotunnelError,
@@ -17,7 +22,15 @@ MAX_DROPS: Final = 100
 _DELAYS_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
 LONGEST_DELAY_S: Final = 5.0
 # Whoever answers there now is not to be trusted, or does not trust us: the next time would be no different.
-_HOPELESS: Final = (HostKeyChangedError, HostKeyUnknownError, AuthenticationFailedError, SettingsError)
+_REFUSED: Final = (HostKeyChangedError, HostKeyUnknownError, AuthenticationFailedError, SettingsError)
+# With a container goes all that ran in it.
+_NOT_THERE: Final = (
+    ContainerNotFoundError,
+    ContainerNotRunningError,
+    ContainerWithoutShellError,
+    EngineNotFoundError,
+    EngineNotPermittedError,
+)
 
 
 def delay_before(attempt: int) -> float:
@@ -26,5 +39,5 @@ def delay_before(attempt: int) -> float:
 
 
 def is_hopeless(error: KirotunnelError) -> bool:
-    """Whether trying again would end the same way: refused by the server, or by us for its host key."""
-    return isinstance(error, _HOPELESS)
+    """Whether trying again would end the same way: refused by the server, by us for its host key, or gone."""
+    return isinstance(error, (*_REFUSED, *_NOT_THERE))
