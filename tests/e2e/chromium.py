@@ -228,5 +228,9 @@ class Openings:
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
 
+    def waiting(self) -> bool:
+        """Whether there is an address that was not asked for yet."""
+        return bool(self._rest or select.select([self._fd], [], [], 0)[0])
+
     def close(self) -> None:
         os.close(self._fd)

@@ -112,6 +112,10 @@ class Running:
         except AssertionError as exc:
             raise AssertionError(f"{exc}\nstdout: {self.stdout}\nstderr: {self.stderr}") from None
 
+    def opened_more(self) -> bool:
+        """Whether a page was opened that nobody has asked for yet."""
+        return self.openings.waiting()
+
     def end(self, timeout: float = PATIENCE_S) -> int:
         """Its exit code, once it has ended by itself."""
         try:

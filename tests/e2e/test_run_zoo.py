@@ -124,6 +124,25 @@ def test_without_a_terminal_a_printed_address_is_opened(zoo: Zoo, tmp_path: Path
     assert zoo.saw_no_stranger(["GET /callback"])
 
 
+STYLES: Final = (
+    "at the end of a sentence", "in brackets", "in angle brackets", "in quotes", "as JSON", "in colours",
+    "without a line end", "by and by", "after a spinner", "on the error stream",
+    "in a box", "twice", "and opened", "opened and then printed", "opened twice, by two openers",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_however_a_page_is_asked_for_it_is_opened_once_and_whole(zoo: Zoo, tmp_path: Path, style: str) -> None:
+    with running(zoo, tmp_path, zoo.command("says", style)) as run:
+        leg = Leg.of(run.next_page())
+        assert len(leg.state) == 24
+        time.sleep(1)  # in which a second page would come
+        back(leg)
+        assert run.end() == 0, run.stderr
+        assert not run.opened_more()
+    assert zoo.saw_no_stranger(["GET /callback"])
+
+
 def test_a_listener_without_a_word_is_found_and_the_callback_delivered(zoo: Zoo, tmp_path: Path) -> None:
     with running(zoo, tmp_path, zoo.command("listens")) as run:
         leg = Leg.of(zoo.url_in_file())

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import shlex
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -56,6 +57,7 @@ PAUSE_S: Final = 0.4
 WIDE_TERMINAL: Final = (250, 50)
 """Columns and rows where a terminal was asked for and no person has one: wide, so that nothing is wrapped."""
 
+_SETS_A_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _DISPLAY: Final = {"DISPLAY": ":0"}
 """Without a display half of all CLIs do not call an opener."""
 
@@ -546,9 +548,9 @@ def _allowed_before(allowed: AllowedHosts | None, command: str) -> list[TrustedH
 
 
 def command_name(words: Sequence[str]) -> str:
-    """What messages and pages call the command: its program, without directories."""
-    first = words[0]
+    """What messages and pages call the command: its program, without directories or what is set for it before."""
     if len(words) == 1:
         with contextlib.suppress(ValueError):
-            first = next(iter(shlex.split(first)), "")
-    return first.rpartition("/")[2] or "the command"
+            words = shlex.split(words[0])
+    program = next((word for word in words if word != "env" and not _SETS_A_VARIABLE.match(word)), "")
+    return program.rpartition("/")[2] or "the command"
