@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import sys
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,11 @@ class MeetingPlace:
         """The usual one. Raises NoMeetingPlaceError."""
         from platformdirs import user_runtime_path
 
-        return cls(user_runtime_path("kirotunnel", appauthor=False))
+        with warnings.catch_warnings():
+            # About an XDG_RUNTIME_DIR of another user (`sudo -E`): no matter, as we look at what we get.
+            warnings.simplefilter("ignore")
+            directory = user_runtime_path("kirotunnel", appauthor=False)
+        return cls(directory)
 
     def close(self) -> None:
         """Let go of the directory."""
