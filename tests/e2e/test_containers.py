@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import pexpect
@@ -56,13 +56,19 @@ SETTLING_S = 8.0
 """Seconds for what runs inside to notice that nobody is there any more."""
 
 
+class Stopping(Protocol):
+    """An engine whose containers can be stopped."""
+
+    def stop(self, name: str) -> None: ...
+
+
 @dataclass
 class Place:
     """A container with the stand-in CLI, and how it is reached."""
 
     target: list[str]
     inside: list[str]
-    engine: Podman
+    engine: Stopping
     contained: Contained
     services: Services
     env: dict[str, str]
@@ -87,6 +93,11 @@ class Place:
     def secrets(self) -> set[str]:
         queries = [parse_qs(str(e["query"])) for e in self.log() if e["event"] == "request"]
         return {value for query in queries for name in ("code", "state") for value in query.get(name, ())}
+
+
+def podman_of(place: Place) -> Podman:
+    assert isinstance(place.engine, Podman)
+    return place.engine
 
 
 MakePlace = Callable[..., Place]
@@ -298,7 +309,7 @@ def terminal_size(pid: int) -> tuple[int, int] | None:
 @pytest.mark.parametrize("where", ["here", "sshd"])
 def test_attach_finds_the_login_that_waits_inside(make_place: MakePlace, where: str) -> None:
     place = make_place(where, KIRO_STANDIN_VERSION="2.0.0")
-    command = place.engine.command("exec", "-it", "--env", "SSH_TTY=x", "web", "/root/.local/bin/kiro-cli", "login")
+    command = podman_of(place).command("exec", "-it", "--env", "SSH_TTY=x", "web", "/root/.local/bin/kiro-cli", "login")
     other = pexpect.spawn(command[0], command[1:], encoding="utf-8", timeout=30, dimensions=(30, 200))
     other.expect("Select login method")
     other.expect("Pro license")
@@ -381,7 +392,7 @@ def test_another_user_of_the_container_has_a_place_too(make_place: MakePlace) ->
 @pytest.mark.parametrize("where", ["here", "sshd"])
 def test_what_is_wrong_is_said_with_what_to_do(make_place: MakePlace, where: str) -> None:
     place = make_place(where)
-    podman = place.engine
+    podman = podman_of(place)
     podman.start("db")
     podman.stop("db")
     podman.start_empty("bare")
