@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -76,6 +77,7 @@ OPENED: Final[dict[str, tuple[list[str], Callable[[Leg], None], list[str]]]] = {
     "open": (["opens", "open"], back, ["GET /callback"]),
     "$BROWSER": (["opens", "$BROWSER"], back, ["GET /callback"]),
     "Python's webbrowser": (["opens", "webbrowser"], back, ["GET /callback"]),
+    "refuses on a remote machine": (["refuses_remote"], back, ["GET /callback"]),
     "wants a screen": (["opens", "any"], back, ["GET /callback"]),
 }
 PRINTED: Final = {
@@ -330,6 +332,23 @@ def test_keys_lines_passwords_and_the_size_of_the_window_go_through(zoo: Zoo, tm
     assert [entry["text"] for entry in (*zoo.log("line"), *zoo.log("password"))] == ["Grace Hopper", "1906"]
     assert "1906" not in run.shown
     assert zoo.saw_no_stranger(["GET /callback"])
+
+
+def test_in_a_shell_one_login_after_the_other(zoo: Zoo, tmp_path: Path) -> None:
+    with at_terminal(zoo, tmp_path, ["sh"]) as run:
+        for creature in ("one_shot", "dies_of_a_connect", "posted"):
+            run.child.sendline(
+                shlex.join(zoo.command(creature)) + " 2>&1 | tee /dev/null; echo done''-with " + creature
+            )
+            leg = Leg.of(run.next_page())
+            with strays_around(leg):
+                post_back(leg) if creature == "posted" else back(leg)
+            run.child.expect_exact(f"done-with {creature}")
+        run.child.sendline("exit 5")
+        assert run.end() == 5, run.shown
+    assert run.shown.count(SIGNED_IN) == 3
+    assert zoo.saw_no_stranger(["GET /oauth/callback", "GET /", "POST /"])
+    assert_free(zoo.ports())
 
 
 def test_ctrl_c_is_a_key_of_the_commands_and_leaves_nothing(zoo: Zoo, tmp_path: Path) -> None:
