@@ -119,6 +119,8 @@ from kirotunnel.wire.terminal import one_line
 MAX_LEGS: Final = 4
 MAX_OPENINGS: Final = 50
 """Calls of the opener, with whatever URL; a login has two or three."""
+MAX_REMEMBERED: Final = 50
+"""Errors and menu rows of the CLI; a login has a few."""
 MENU_SETTLES_S: Final = 0.3
 """Seconds without another row after which a menu is taken as complete; dialoguer draws it in one go."""
 NOT_LISTENING_GRACE_S: Final = 0.5
@@ -193,6 +195,7 @@ class LoginMachine:
         self._device_shown = False
         self._strays = Strays()
         self._openings = 0
+        self._prints = 0
         self._held_ports: HoldPorts | None = None
         self._start: StartRemote | None = None
         self._started = False
@@ -494,6 +497,9 @@ class LoginMachine:
     # --- what the CLI prints -----------------------------------------------------------------------------------------
 
     def _printed(self, what: tr.TranscriptEvent) -> list[Action]:
+        self._prints += 1
+        if self._prints >= tr.MAX_EVENTS:
+            return self._fail(RemoteLoginError(f"{self._plan.cli} on {self._plan.host} prints without end"))
         match what:
             case tr.UrlShown(url):
                 return self._url_printed(url)
@@ -503,10 +509,10 @@ class LoginMachine:
             case tr.PromptShown(kind, text):
                 return self._prompted(kind, text)
             case tr.MenuItemShown():
-                self._menu.append(what)
+                self._menu = [*self._menu[:MAX_REMEMBERED], what]
                 return [StartTimer("menu", MENU_SETTLES_S)]
             case tr.ErrorShown(text):
-                self._errors.append(one_line(text))
+                self._errors = [*self._errors[-MAX_REMEMBERED:], one_line(text)]
             case tr.LineShown(text):
                 self._last_line = one_line(redacted(text)) or self._last_line
             case tr.PortShown():

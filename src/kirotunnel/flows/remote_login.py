@@ -274,6 +274,7 @@ class _Login:
                 if self._result is not None:
                     return self._result
             actions = self._machine.feed(await self._queue.get())
+            await asyncio.sleep(0)  # a queue that is never empty would keep everything else waiting
 
     # --- the connection ----------------------------------------------------------------------------------------------
 

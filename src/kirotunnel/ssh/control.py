@@ -69,6 +69,8 @@ class ControlShell:
         self._reader = RecordReader(self._nonce)
         self._collected: list[Record] = []
         self._collected_size = 0
+        self._heard_size = 0
+        self._flooded = False
         self._answered: asyncio.Future[list[Record]] | None = None
         self._awaited = ""
         self._stderr = bytearray()
@@ -263,8 +265,11 @@ class ControlShell:
         assert process is not None  # noqa: S101 - started just before this task
         try:
             while data := await process.stdout.read(16 * 1024):
+                if not self._heard(len(data)):
+                    return
                 for record in self._reader.feed(data):
                     self._dispatch(record)
+                await asyncio.sleep(0)  # reading what is here already does not wait, and others have a turn too
         except (asyncssh.Error, OSError):
             pass  # its end is what counts
         if self._answered is not None and not self._answered.done():
@@ -279,7 +284,7 @@ class ControlShell:
             if self._answered is not None and not self._answered.done():
                 self._answered.set_result(self._collected)
         elif self._collected_size < MAX_ANSWER:
-            self._collected_size += len(record.value) + 1
+            self._collected_size += len(record.value) + _RECORD_COST
             self._collected.append(record)
 
     async def _read_errors(self) -> None:
@@ -287,14 +292,31 @@ class ControlShell:
         assert process is not None  # noqa: S101 - started just before this task
         with contextlib.suppress(asyncssh.Error, OSError):
             while data := await process.stderr.read(4096):
+                if not self._heard(len(data)):
+                    return
                 self._stderr += data
                 del self._stderr[:-_STDERR_KEPT]
+                await asyncio.sleep(0)
+
+    def _heard(self, size: int) -> bool:
+        """Count what came; where it is more than our script could ever say, end the shell and whoever waits for it."""
+        self._heard_size += size
+        if self._heard_size <= MAX_HEARD:
+            return True
+        self._flooded = True
+        if self._process is not None:
+            self._process.close()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(self._ended())
+        return False
 
     def _ended(self) -> ConnectionLostError | SessionRefusedError:
         if self._session.lost.done():
             return ConnectionLostError(
                 f"the connection to {self._where} was lost: {one_line(self._session.lost.result())}"
             )
+        if self._flooded:
+            return SessionRefusedError(f"{self._where} prints without end where our shell should answer")
         if self._proven:
             return ConnectionLostError(f"our shell on {self._where} was ended")
         words = one_line(self._stderr.decode("utf-8", "replace"))
@@ -306,6 +328,10 @@ def opened_url(record: Record) -> str | None:
     return record.value.partition(" ")[2] if record.key == "url" else None
 
 
+MAX_HEARD: Final = 32 * 1024 * 1024
+"""Bytes of one shell: the whole of a CLI's output (8 MiB, as text), and whatever a noisy login shell adds."""
+_RECORD_COST: Final = 200
+"""What a record takes in memory beside its value: a target could send millions of empty ones."""
 MAX_ANSWER: Final = 4 * 1024 * 1024
 """Characters kept of one answer; a target with more listeners than that is lying."""
 

@@ -23,7 +23,7 @@ from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.records import Record
 
-CHUNK: Final = 16 * 1024
+CHUNK: Final = 8 * 1024
 MAX_OUTPUT: Final = 8 * 1024 * 1024
 """Bytes: ten minutes of a spinner are some 400 KiB, so this is a CLI that prints without end."""
 LAST_OUTPUT_S: Final = 5.0

@@ -19,6 +19,9 @@ from kirotunnel.wire.terminal import SPINNER_GLYPHS, EscapeScanner
 MAX_LINE: Final = 16 * 1024
 """Characters kept of one line; the rest of an endless line is counted and dropped."""
 
+MAX_EVENTS: Final = 20_000
+"""A login has some dozens, and a spinner's frames are none; after so many nothing more is read."""
+
 PromptKind = Literal["method", "profile", "start-url", "region", "enter", "other"]
 
 
@@ -83,6 +86,9 @@ _PROMPTS: Final[tuple[tuple[re.Pattern[str], PromptKind], ...]] = (
     (re.compile(r"[Pp]ress [Ee]nter"), "enter"),
     (re.compile(r"^\? \S[^›]*›"), "other"),
 )
+# Each of them has one of these: nearly every line is told by this alone.
+_PERHAPS_PROMPT: Final = re.compile(r"Select|[Ee]nter|^\?")
+_LINE_END: Final = re.compile(r"[\r\n]")
 # `✔ Select login method · Use with Google`: what was chosen, not a question.
 _ANSWERED: Final = re.compile(r"^\s*✔")
 _ITEM: Final = re.compile(r"^(?:(?P<active>[❯>]) |  )(?P<label>\S.*)$")
@@ -101,30 +107,33 @@ class Transcript:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._scanner = EscapeScanner()
-        self._line: list[str] = []
+        self._line = ""
         self._asked: PromptKind | None = None
         """What the line so far was recognised to ask; a prompt's line ends only with its answer."""
         self._in_menu = False
+        self._left = MAX_EVENTS
 
     def feed(self, data: bytes) -> list[TranscriptEvent]:
         """The events that these bytes complete; the empty bytes at the end finish the last line."""
+        if self._left <= 0:
+            return []
         events: list[TranscriptEvent] = []
         text = self._decoder.decode(data, final=not data)
-        for piece, is_escape in self._scanner.feed(text):
+        for piece, is_escape in self._scanner.runs(text):
             if is_escape:
                 continue
-            if piece in "\r\n":
+            first, *others = _LINE_END.split(piece)
+            self._line += first[: MAX_LINE - len(self._line)]
+            for rest in others:
                 events += self._finish_line()
-            elif len(self._line) < MAX_LINE:
-                self._line.append(piece)
-        if not data:
-            events += self._finish_line()
-        else:
-            events += self._look_for_prompt("".join(self._line))
-        return events
+                self._line = rest[:MAX_LINE]
+        events += self._look_for_prompt(self._line) if data else self._finish_line()
+        whole = events[: self._left]
+        self._left -= len(whole)
+        return whole
 
     def _look_for_prompt(self, line: str) -> list[TranscriptEvent]:
-        if self._asked or _ANSWERED.search(line):
+        if self._asked or not _PERHAPS_PROMPT.search(line) or _ANSWERED.search(line):
             return []
         matches = [(found, kind) for pattern, kind in _PROMPTS if (found := pattern.search(line))]
         if not matches:
@@ -135,8 +144,7 @@ class Transcript:
         return [PromptShown(self._asked, found[0].strip(" ?›"))]
 
     def _finish_line(self) -> list[TranscriptEvent]:
-        line = "".join(self._line)
-        self._line.clear()
+        line, self._line = self._line, ""
         events = self._look_for_prompt(line)
         asked, self._asked = self._asked, None
         text = _SPINNER.sub("", line)
