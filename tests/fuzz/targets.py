@@ -418,7 +418,7 @@ def transcript(data: bytes) -> None:
     for event in the_same_however_cut(data, read):
         if isinstance(event, UrlShown):
             assert re.match(r"https?://\S", event.url)
-            assert not re.search(r"\s", event.url)
+            assert not re.search(r"[\s\x00-\x1f\x7f-\x9f]", event.url)
         elif isinstance(event, UserCodeShown):
             assert re.fullmatch(r"[A-Z0-9]{4}-[A-Z0-9]{4}", event.user_code)
         for text in (getattr(event, name, "") for name in ("text", "label", "url")):

@@ -21,7 +21,7 @@ USUAL_WIDTH: Final = 80
 _EDGE: Final = 6
 """Columns that a frame may leave free at its right side."""
 
-_URL: Final = re.compile(r"https?://[^\s\"'<>`\u2500-\u257f|]+")
+_URL: Final = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f\"'<>`\u2500-\u257f|]+")
 _PIECE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%{}]+")
 # A frame around it: box-drawing, an ASCII bar, and the blanks inside.
 _FRAME: Final = " \t\u2500-\u257f|"

@@ -92,7 +92,7 @@ _LINE_END: Final = re.compile(r"[\r\n]")
 # `✔ Select login method · Use with Google`: what was chosen, not a question.
 _ANSWERED: Final = re.compile(r"^\s*✔")
 _ITEM: Final = re.compile(r"^(?:(?P<active>[❯>]) |  )(?P<label>\S.*)$")
-_URL: Final = re.compile(r"https?://[^\s\"'<>`]+")
+_URL: Final = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f\"'<>`]+")  # a bell may follow, or a backspace
 _USER_CODE: Final = re.compile(r"\b[Cc]ode: *(?P<code>[A-Z0-9]{4}-[A-Z0-9]{4})(?![A-Z0-9-])")
 # Kiro's own cloud launcher reads 1.24–2.0 as tolerantly as this.
 _PORT: Final = re.compile(r"(?:(?:localhost|127\.0\.0\.1):|[Pp]ort(?: number)?(?: is)?[: ]+)(?P<port>[0-9]{4,5})\b")
