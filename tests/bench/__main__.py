@@ -26,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from bench import fleet
 from e2e.harness import Services, free_port
 from lab.own_network import enter_own_network
 from lab.remote import RemoteMachine
@@ -312,7 +313,8 @@ def _ratio(what: str, one: float, other: float, aim: str) -> str:
 
 
 def main() -> int:
-    rounds = int(sys.argv[1]) if sys.argv[1:] else ROUNDS
+    several = sys.argv[1:2] == ["fleet"]
+    rounds = int(sys.argv[1]) if sys.argv[1:] and not several else ROUNDS
     if problem := laboratory_problem():
         sys.stderr.write(f"bench: {problem}\n")
         return 1
@@ -323,6 +325,9 @@ def main() -> int:
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "PYTHONPATH") if key in os.environ}
         os.environ.clear()
         os.environ.update(kept, HOME=name)
+        if several:
+            fleet.main(directory, tuple(map(int, sys.argv[2:])) or fleet.SIZES)
+            return 0
         with RemoteMachine(directory) as remote, Bench(remote, directory) as bench:
             bench.round()  # compiles and caches what only a first time has to
             bench.seconds.clear()

@@ -61,6 +61,7 @@ from kirotunnel.wire.redirect import (
     matches_host,
     parse_authorization_url,
 )
+from kirotunnel.wire.sharing import Frame, FrameError, Frames, encode
 from kirotunnel.wire.sign_in_page import looks_like_sign_in, parse_sign_in_page
 from kirotunnel.wire.terminal import SafeTerminal, one_line, plain
 from kirotunnel.wire.transcript import MAX_LINE, Transcript, UrlShown, UserCodeShown
@@ -494,6 +495,23 @@ def records(data: bytes) -> None:
         assert_shown_line(text, 400)
 
 
+def sharing(data: bytes) -> None:
+    """What another process says that wants to share a port: frames, each a length and JSON."""
+
+    def read(pieces: list[bytes]) -> list[Frame]:
+        reader = Frames()
+        frames: list[Frame] = []
+        try:
+            for piece in pieces:
+                frames += reader.feed(piece)
+        except FrameError:
+            return []  # how much of it was read before that depends on the pieces, and the channel is closed
+        return frames
+
+    for frame in the_same_however_cut(data, read):
+        assert Frames().feed(encode(frame)) == [frame]
+
+
 def containers(data: bytes) -> None:
     """What an engine says about a container: the first line is its name, the rest the target's records."""
     name, _, rest = data.partition(b"\n")
@@ -639,7 +657,7 @@ def ssh_config(data: bytes) -> None:
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
-        request, gate, answer, location, url, transcript, terminal, passing, printed_urls, records, containers,
+        request, gate, answer, location, url, transcript, terminal, passing, printed_urls, records, sharing, containers,
         whoami, listeners, pasted, command_line, redaction, id_token, reply, ssh_config,
     )
 }  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -81,6 +82,7 @@ def refuse_options_of_targets(ctx: click.Context) -> None:
 def run_on_targets(ctx: click.Context, errand: Errand[T]) -> int:
     """Do the errand on the targets that the command names, and report the end of it."""
     began = time.monotonic()
+    import_module("kirotunnel.flows.reach")  # 100 ms, which would hold up the event loop later
     chosen = ctx.params
     name = only_name(chosen)
     timeline = Timeline(chosen["timeline"]) if chosen.get("timeline") else None
