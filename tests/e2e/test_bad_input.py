@@ -359,3 +359,19 @@ def test_without_openssh_the_other_reader_does(make_box: MakeBox, sshd: Server, 
         (programs / name).symlink_to(shutil.which(name) or f"/bin/{name}")
     run = kirotunnel(*box.arguments(*robot("google")), env={"PATH": str(programs)})
     assert run.code == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "host"),
+    [
+        (["-o", "Port=5", "-p", "6"], "h:5"),
+        (["-p", "6", "-o", "Port=5"], "h:6"),
+        (["-p", "6", "-p", "7"], "h:6"),
+        (["-lada", "-oUser=bob"], "ada@h"),
+        (["-o", "user bob", "-l", "ada"], "bob@h"),
+    ],
+)
+def test_of_two_ssh_options_that_say_the_same_the_first_counts(arguments: list[str], host: str) -> None:
+    run = kirotunnel("login", "h", *arguments, "--dry-run")
+    assert run.code == 0, run.stderr
+    assert host in next(line for line in run.stdout.splitlines() if line.startswith("connect"))

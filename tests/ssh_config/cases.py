@@ -38,17 +38,7 @@ class Case:
 
     def options(self) -> SSHOptions:
         """The command line as kirotunnel has it."""
-        taken: dict[str, list[str]] = {}
-        for option, value in zip(self.arguments[:-1:2], self.arguments[1:-1:2], strict=True):
-            taken.setdefault(option, []).append(value)
-        return SSHOptions(
-            port=int(taken["-p"][0]) if "-p" in taken else None,
-            user=taken["-l"][0] if "-l" in taken else None,
-            identity_files=tuple(taken.get("-i", ())),
-            jump=taken["-J"][0] if "-J" in taken else None,
-            config_file=taken["-F"][0],
-            options=tuple(taken.get("-o", ())),
-        )
+        return SSHOptions.from_command_line(list(zip(self.arguments[:-1:2], self.arguments[1:-1:2], strict=True)))
 
 
 def names() -> list[str]:

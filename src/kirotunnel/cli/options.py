@@ -23,6 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # A file that said them would make a command without TARGET, which is about this machine, one about others.
 _OF_THE_MOMENT: Final = frozenset({"timeline", "targets-file", "retry-failed"})
+_GIVEN: Final = "ssh_given"
+"""The parameter that has ssh's own options as they were typed: `(("-p", "22"), ("-o", "User=ada"))`."""
 # Two ways to say the same thing: what the command line says of one settles both.
 _RIVALS: Final = {"browser": "no_browser", "no_browser": "browser", "container": "pod", "pod": "container"}
 
@@ -31,23 +33,55 @@ def ssh_options(function: F) -> F:
     """-p -l -i -J -F -o, as ssh has them."""
     for option in reversed(
         [
-            click.option("-p", "ssh_port", type=click.IntRange(1, 65535), metavar="PORT", help="SSH port of the host."),
-            click.option("-l", "ssh_user", metavar="USER", help="User to log in as."),
+            click.option(
+                "-p",
+                "ssh_port",
+                cls=_InOrder,
+                type=click.IntRange(1, 65535),
+                metavar="PORT",
+                help="SSH port of the host.",
+            ),
+            click.option("-l", "ssh_user", cls=_InOrder, metavar="USER", help="User to log in as."),
             click.option(
                 "-i",
                 "identity_files",
+                cls=_InOrder,
                 multiple=True,
                 type=click.Path(),
                 metavar="FILE",
                 help="Private key; repeatable.",
             ),
-            click.option("-J", "jump", metavar="JUMP", help="Jump hosts, as for ssh."),
-            click.option("-F", "ssh_config", type=click.Path(), metavar="FILE", help="SSH config file."),
-            click.option("-o", "ssh_options", multiple=True, metavar="KEY=VALUE", help="SSH option; repeatable."),
+            click.option("-J", "jump", cls=_InOrder, metavar="JUMP", help="Jump hosts, as for ssh."),
+            click.option("-F", "ssh_config", cls=_InOrder, type=click.Path(), metavar="FILE", help="SSH config file."),
+            click.option(
+                "-o", "ssh_options", cls=_InOrder, multiple=True, metavar="KEY=VALUE", help="SSH option; repeatable."
+            ),
         ]
     ):
         function = option(function)
     return function
+
+
+class _InOrder(click.Option):
+    """An option of ssh's. click keeps the values of each one together, but with ssh it matters which came first."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Have it noted when it is given."""
+        super().add_to_parser(parser, ctx)
+        (name,) = self.opts
+        option = parser._short_opt[name]
+        process = option.process
+
+        def note(value: str, state: Any) -> None:
+            ctx.meta.setdefault(_GIVEN, []).append((name, value))
+            process(value, state)
+
+        option.process = note
+
+    def handle_parse_result(self, ctx: click.Context, opts: Any, args: list[str]) -> tuple[Any, list[str]]:
+        """Put all of them among the parameters, as they were typed."""
+        ctx.params[_GIVEN] = tuple(ctx.meta.get(_GIVEN, ()))
+        return super().handle_parse_result(ctx, opts, args)
 
 
 def ec2_options(function: F) -> F:
@@ -118,14 +152,7 @@ def ssh_options_of(chosen: dict[str, Any]) -> SSHOptions:
     """The SSH options among a command's parameters."""
     from kirotunnel.ssh.config import SSHOptions
 
-    return SSHOptions(
-        port=chosen["ssh_port"],
-        user=chosen["ssh_user"],
-        identity_files=tuple(chosen["identity_files"]),
-        jump=chosen["jump"],
-        config_file=chosen["ssh_config"],
-        options=tuple(chosen["ssh_options"]),
-    )
+    return SSHOptions.from_command_line(chosen[_GIVEN])
 
 
 def ec2_options_of(chosen: dict[str, Any]) -> EC2Options:

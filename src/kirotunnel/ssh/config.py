@@ -16,12 +16,12 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from kirotunnel.errors import SSHConfigError
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config_keywords import SECONDS
-from kirotunnel.ssh.config_text import expand_home, home
+from kirotunnel.ssh.config_text import expand_home, home, parse_line
 from kirotunnel.wire.terminal import one_line
 
 MAX_JUMPS: Final = 8
@@ -40,6 +40,10 @@ _NOT_DONE: Final = {
 }
 
 
+# What the short options say, in the words of ssh_config(5).
+_MEANT: Final = {"-p": "port", "-l": "user", "-i": "identityfile", "-J": "proxyjump", "-F": "-F"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SSHOptions:
     """The SSH options of the command line, with ssh's own meaning."""
@@ -51,6 +55,48 @@ class SSHOptions:
     config_file: str | None = None
     options: tuple[str, ...] = ()
     """`KEY=VALUE` as after -o."""
+
+    @classmethod
+    def from_command_line(cls, given: Sequence[tuple[str, str]]) -> Self:
+        """Options and their values, as they were typed one after the other: `("-p", "22")`, `("-o", "Port=22")`.
+
+        As in ssh, of two that say the same the first counts, whichever way it says it, and identity files add up in
+        their order; -J goes with no other -J, ProxyJump or ProxyCommand before it. The last -F counts.
+        Raises SSHConfigError.
+        """
+        firsts: dict[str, str] = {}
+        seen: set[str] = set()
+        identities: list[str] = []
+        options: list[str] = []
+        config = None
+        for option, value in given:
+            keyword = _MEANT.get(option) or _keyword(value)
+            if option == "-F":
+                config = value
+            elif option == "-o":
+                options.append(value)
+            elif option == "-i" and keyword in seen:
+                options.append(f"IdentityFile={_quoted(value)}")  # an -o named one before: it is tried before
+                continue
+            elif option == "-i":
+                identities.append(value)
+                continue
+            elif option == "-J" and seen & {"proxyjump", "proxycommand"}:
+                raise SSHConfigError(
+                    "the command line has -J beside another -J, ProxyJump or ProxyCommand",
+                    "give one of them, with commas between several jump hosts",
+                )
+            elif keyword not in seen:
+                firsts[option] = value
+            seen.add(keyword)
+        return cls(
+            port=int(firsts["-p"]) if "-p" in firsts else None,
+            user=firsts.get("-l"),
+            identity_files=tuple(identities),
+            jump=firsts.get("-J"),
+            config_file=config,
+            options=tuple(options),
+        )
 
     def arguments(self) -> list[str]:
         """The same as arguments of `ssh`."""
@@ -226,6 +272,15 @@ def _ask_paramiko(destination: str, options: SSHOptions) -> tuple[dict[str, list
     first = [*_present(typed), *identities, *option_pairs(options.options), *_present([("user", user), ("port", port)])]
     fallback = Fallback(host, options.config_file, first)
     return fallback.values(), tuple(fallback.warnings)
+
+
+def _keyword(option: str) -> str:
+    """The keyword of what stands after -o; empty where ssh will complain of it."""
+    try:
+        found = parse_line(option, "command line")
+    except SSHConfigError:
+        return ""
+    return found[0] if found else ""
 
 
 def _present(pairs: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:

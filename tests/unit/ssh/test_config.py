@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kirotunnel.errors import SSHConfigError
 from kirotunnel.ssh.config import Endpoint, SSHOptions, build_endpoint, jump_specs, parse_options
 
 
@@ -152,3 +153,21 @@ def test_the_options_of_the_command_line_are_those_of_ssh() -> None:
     ]  # fmt: skip
     assert SSHOptions().arguments() == []
     assert options.for_jump() == SSHOptions(config_file="c")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [("-J", "a"), ("-J", "b")],
+        [("-o", "ProxyJump=a"), ("-J", "b")],
+        [("-o", "proxycommand nc %h %p"), ("-J", "b")],
+    ],
+)
+def test_a_jump_beside_another_way_is_refused_as_ssh_does(given: list[tuple[str, str]]) -> None:
+    # `ssh -o ProxyJump=a -J b h`: Only a single -J option is permitted; with a ProxyCommand: Cannot specify -J with it.
+    with pytest.raises(SSHConfigError, match="beside another"):
+        SSHOptions.from_command_line(given)
+
+
+def test_what_ssh_will_complain_of_is_left_to_it() -> None:
+    assert SSHOptions.from_command_line([("-o", "Port"), ("-p", "6")]).arguments() == ["-p", "6", "-o", "Port"]
