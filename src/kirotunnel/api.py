@@ -9,6 +9,7 @@ from kirotunnel.events import Account, Event
 from kirotunnel.flows.attach import AttachOptions, AttachResult
 from kirotunnel.flows.attach import attach as _attach
 from kirotunnel.flows.environment import Environment, Paste, Silence
+from kirotunnel.flows.fleet import MAX_PARALLEL, TABS, Turns, run_each
 from kirotunnel.flows.login_plan import Flow, Method
 from kirotunnel.flows.native_login import SignInResult, sign_in
 from kirotunnel.flows.remote_account import RemoteOptions, remote_logout, remote_whoami
@@ -18,7 +19,9 @@ from kirotunnel.flows.session import Choice, LogoutResult, Sessions
 from kirotunnel.flows.sign_in_environment import SignInEnvironment
 from kirotunnel.flows.sign_in_route import SignInOptions
 from kirotunnel.local.browser import Browser, DefaultBrowser
+from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.redaction import Secret
+from kirotunnel.ssh.company import Company
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.prompts import Nobody, Prompts
 from kirotunnel.wire.redirect import TrustedHost
@@ -33,6 +36,7 @@ __all__ = [
     "SignInResult",
     "attach",
     "login",
+    "login_all",
     "login_here",
     "logout",
     "token",
@@ -86,6 +90,74 @@ async def login(
         paste=paste,
     )
     return await _login(options, environment)
+
+
+async def login_all(
+    targets: Sequence[str],
+    *,
+    max_parallel: int = MAX_PARALLEL,
+    tabs: int = TABS,
+    method: Method | None = None,
+    flow: Flow = "auto",
+    start_url: str | None = None,
+    region: str | None = None,
+    expect: str | None = None,
+    force: bool = False,
+    cli: str = "kiro-cli",
+    ssh: SSHOptions | None = None,
+    trust_url_hosts: Sequence[str] = (),
+    timeout_s: float = 600.0,
+    browser: Browser | None = None,
+    prompts: Prompts | None = None,
+    on_event: Callable[[str, Event], None] | None = None,
+) -> dict[str, LoginResult | KirotunnelError]:
+    """Sign the CLI in on each of the targets, with one local port for all: how it ended for each, as result or error.
+
+    At most `max_parallel` are connected at once, and at most `tabs` pages wait for the person; `timeout_s` is for each
+    target, without the time that it waits for its turn. `on_event` is called with the target and the event; `prompts`
+    may be asked by several at once, and each question says which host asks. The other arguments are those of `login`.
+    One failure does not stop the others. Cancelling it leaves nothing behind, here or there.
+    """
+    trusted = tuple(TrustedHost.parse(text) for text in trust_url_hosts)
+    company, ports, turns = Company(), CallbackPorts(), Turns(tabs)
+
+    async def one(target: str) -> LoginResult:
+        turn = turns.turn(target)
+
+        def notice(event: Event) -> None:
+            turn.notice(event)
+            if on_event is not None:
+                on_event(target, event)
+
+        options = LoginOptions(
+            target=target,
+            ssh=ssh or SSHOptions(),
+            cli=cli,
+            method=method,
+            flow=flow,
+            start_url=start_url,
+            region=region,
+            expect=expect,
+            force=force,
+            trusted_hosts=trusted,
+            timeout_s=timeout_s,
+        )
+        environment = Environment(
+            conversation=Silence(notice),
+            prompts=prompts or Nobody(),
+            browser=browser or DefaultBrowser(),
+            company=company,
+            ports=ports,
+            own_pages=True,
+            turn=turn,
+        )
+        try:
+            return await _login(options, environment)
+        finally:
+            turn.end()
+
+    outcomes = await run_each(list(dict.fromkeys(targets)), one, max_parallel=max_parallel)
+    return {outcome.target: ended for outcome in outcomes if (ended := outcome.done or outcome.error) is not None}
 
 
 async def attach(

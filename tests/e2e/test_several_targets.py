@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import kirotunnel as library
 from e2e.harness import ROBOT, finish, kirotunnel, listening_here, read_event, start
 from e2e.hosts import UNREACHABLE, MakeHosts, of_target, results
+from integration.sign_in_world import RobotBrowser
+from kirotunnel.ssh.config import SSHOptions
 
 
 def settings(scrubbed_environment: Path, text: str) -> None:
@@ -239,7 +242,33 @@ def test_a_signal_ends_all_cleanly(
     process.send_signal(number)
     run = finish(process, 30)
     assert run.code == code
+    assert all(f"failed {name}  interrupted" in run.stderr for name in hosts.names)
     assert run.events[-1]["event"] == "result"
     assert results(run) == dict.fromkeys(hosts.names, (False, None))
     assert not listening_here(3128)
     assert json.loads(state_file(scrubbed_environment).read_text())["failed"] == hosts.names
+
+
+# --- the library -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_library_signs_several_in(make_hosts: MakeHosts) -> None:
+    hosts = make_hosts(2)
+    events: list[tuple[str, str]] = []
+    ended = await library.login_all(
+        [*hosts.names, "host-0", UNREACHABLE],
+        ssh=SSHOptions(config_file=str(hosts.config)),
+        trust_url_hosts=hosts.services.trust[1::2],
+        browser=RobotBrowser("google"),
+        on_event=lambda target, event: events.append((target, event.name())),
+    )
+    assert list(ended) == [*hosts.names, UNREACHABLE]
+    for name in hosts.names:
+        result = ended[name]
+        assert isinstance(result, library.LoginResult)
+        assert (result.target, result.account.email) == (name, "ada@example.com")
+        assert (name, "signed_in") in events
+    failed = ended[UNREACHABLE]
+    assert isinstance(failed, library.KirotunnelError)
+    assert failed.code == "KT301"
+    hosts.assert_each_state_at_its_own_host()

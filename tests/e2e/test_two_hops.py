@@ -84,3 +84,13 @@ def test_it_signs_itself_in_by_one_time_code(far: Box, method: str) -> None:
     account = run.named("signed_in")[0]["account"]
     assert (account["type"], account["email"]) == (TYPES.get(method, method), PEOPLE[method])
     assert run.named("device_code")
+
+
+def test_it_is_asked_and_signed_out_there_by_its_own_word(far: Box) -> None:
+    there = [far.alias, "-F", str(far.config), "--cli", "kirotunnel", "--json"]
+    assert kirotunnel(*far.arguments(*robot("google"), "--cli", "kirotunnel")).code == 0
+    run = kirotunnel("whoami", *there)
+    assert (run.code, run.named("signed_in")[0]["account"]["email"]) == (0, "ada@example.com")
+    run = kirotunnel("logout", *there)
+    assert (run.code, run.named("signed_out")[0]["revoked"]) == (0, True)
+    assert kirotunnel("whoami", *there).code == 1

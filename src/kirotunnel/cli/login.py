@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kirotunnel.cli.errand import Done, Errand
 from kirotunnel.cli.options import (
     browser_options,
     cli_option,
@@ -19,7 +20,7 @@ from kirotunnel.cli.options import (
     targets_options,
     timeline_option,
 )
-from kirotunnel.cli.several import Done, Errand, names_targets, run_on_targets
+from kirotunnel.cli.several import names_targets, run_on_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation, Environment

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kirotunnel.cli.errand import Done, Errand
 from kirotunnel.cli.options import (
     cli_option,
     container_options,
@@ -22,7 +23,7 @@ from kirotunnel.cli.sessions import (
     remote_environment,
     remote_options,
 )
-from kirotunnel.cli.several import Done, Errand, names_targets, refuse_options_of_targets, run_on_targets
+from kirotunnel.cli.several import names_targets, refuse_options_of_targets, run_on_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Environment

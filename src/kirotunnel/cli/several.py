@@ -4,62 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from kirotunnel import events as ev
-from kirotunnel.cli.board import Board, board_for, words_of
+from kirotunnel.cli.errand import Errand
 from kirotunnel.cli.options import ec2_options_of, fill_from_settings, inside_of, settled
-from kirotunnel.cli.render import Noticing
-from kirotunnel.cli.running import Ending, failure, make_conversation, run_to_end
+from kirotunnel.cli.running import Ending, make_conversation, run_to_end
 from kirotunnel.cli.timeline import Timeline
-from kirotunnel.errors import KirotunnelError, TargetListError
+from kirotunnel.errors import TargetListError
 
 if TYPE_CHECKING:
-    from kirotunnel.flows.environment import Conversation, Environment
-    from kirotunnel.flows.fleet import Outcome
+    from kirotunnel.flows.environment import Conversation
     from kirotunnel.local.failed_targets import FailedTargets
     from kirotunnel.targets.selection import Word
 
 T = TypeVar("T")
 _OF_TARGETS: Final = ("ssh_port", "ssh_user", "identity_files", "jump", "ssh_config", "ssh_options", "cli")
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a command did on one target."""
-
-    ok: bool
-    words: str
-    """What the person is told, without the target's name."""
-    answer: str | None = None
-    """What belongs on stdout."""
-    where: str | None = None
-    """The target, and the container on it; None for the target's name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Errand(Generic[T]):
-    """What a command does on each target."""
-
-    prepare: Callable[[dict[str, Any]], T]
-    """The flow's options from the parameters; `target` is among them."""
-    environment: Callable[[dict[str, Any], Conversation], Environment]
-    perform: Callable[[T, Environment], Awaitable[Done]]
-    plan: Callable[[T], Awaitable[str]] | None = None
-    """What would be done, for --dry-run."""
-    takes_turns: bool = False
-    """A person is needed for each, so only a few at a time."""
-    remembers: bool = False
-    """Which targets failed is kept for --retry-failed."""
-    sum: Callable[[int, int], str]
-    """The last line of the summary, from how many are well of how many."""
 
 
 def names_targets(chosen: dict[str, Any]) -> bool:
@@ -230,107 +195,20 @@ async def _alone(ctx: click.Context, errand: Errand[T], ending: Ending) -> int:
 
 
 async def _together(ctx: click.Context, errand: Errand[T], ending: Ending, targets: list[str], began: float) -> int:
+    from kirotunnel.cli.together import Together, show_plans
+
     chosen = ctx.params
     if chosen.get("paste"):
         raise click.UsageError("--paste is for one TARGET: an address does not say which one it belongs to", ctx)
     each = {target: parameters_of(ctx, target) for target in targets}
     prepared = {target: errand.prepare(of_target) for target, of_target in each.items()}
     if errand.plan is not None and chosen["dry_run"]:
-        return await _plans(errand.plan, prepared, ending, as_json=chosen["as_json"])
-    with board_for(
-        targets,
-        as_json=chosen["as_json"],
-        verbose=chosen["verbose"],
-        quiet=chosen["quiet"],
-        began=began,
-        timeline=ending.timeline,
-    ) as board:
-        outcomes = await _perform(errand, each, prepared, board, ending, chosen)
-    well = sum(map(_is_ok, outcomes))
-    board.summary([(o.target, _words(o), o.error, _is_ok(o)) for o in outcomes], errand.sum(well, len(targets)))
-    if not chosen["as_json"]:
-        width = max(map(len, targets))
-        for outcome in outcomes:
-            if outcome.done is not None and outcome.done.answer is not None:
-                click.echo(f"{outcome.target:<{width}}  {outcome.done.answer}")
-    return 0 if well == len(targets) else 1
-
-
-async def _perform(
-    errand: Errand[T],
-    each: dict[str, dict[str, Any]],
-    prepared: dict[str, T],
-    board: Board,
-    ending: Ending,
-    chosen: dict[str, Any],
-) -> list[Outcome[Done]]:
-    from kirotunnel.flows.fleet import Turns, run_each
-    from kirotunnel.local.callback_ports import CallbackPorts
-    from kirotunnel.ssh.company import Company
-
-    company, ports, turns = Company(), CallbackPorts(), Turns(chosen.get("tabs") or len(each))
-    over: dict[str, Outcome[Done]] = {}
-
-    async def one(target: str) -> Done:
-        turn = turns.turn(target, held_back=lambda: board.held_back(target))
-        conversation = Noticing(board.conversation(target), turn.notice) if errand.takes_turns else None
-        environment = errand.environment(each[target], conversation or board.conversation(target))
-        environment = replace(
-            environment,
-            prompts=board.prompts(target, environment.prompts),
-            terminal=None,  # it can be one CLI's at a time only
-            company=company,
-            ports=ports,
-            own_pages=True,
-            turn=turn if errand.takes_turns else None,
-        )
-        try:
-            return await errand.perform(prepared[target], environment)
-        finally:
-            turn.end()
-
-    def ended(outcome: Outcome[Done]) -> None:
-        over[outcome.target] = outcome
-        if outcome.error is not None:
-            board.conversation(outcome.target).event(failure(outcome.error))
-        board.ended(outcome.target, _words(outcome), ok=_is_ok(outcome))
-
+        return await show_plans(errand.plan, prepared, ending, as_json=chosen["as_json"])
+    together = Together(errand, chosen, each, prepared)
     try:
-        return await run_each(list(each), one, max_parallel=chosen["max_parallel"], ended=ended)
+        return await together.run(ending, began)
     finally:
-        ending.outcomes = tuple(
-            ev.TargetResult(target=target, ok=_is_ok(over.get(target)), code=_code(over.get(target))) for target in each
-        )
-        if errand.remembers:
-            failed = [target for target in each if not _is_ok(over.get(target))]
-            store = _failed_targets()
-            store.update(list(each), failed) if chosen.get("retry_failed") else store.replace(failed)
-
-
-def _is_ok(outcome: Outcome[Done] | None) -> bool:
-    return outcome is not None and outcome.done is not None and outcome.done.ok
-
-
-def _words(outcome: Outcome[Done]) -> str:
-    if outcome.error is not None:
-        return words_of(outcome.error)
-    return outcome.done.words if outcome.done is not None else ""
-
-
-def _code(outcome: Outcome[Done] | None) -> str | None:
-    return outcome.error.code if outcome is not None and outcome.error is not None else None
-
-
-async def _plans(plan: Callable[[T], Awaitable[str]], prepared: dict[str, T], ending: Ending, *, as_json: bool) -> int:
-    """Print what would be done for each target; a target without a plan says why."""
-    results: list[ev.TargetResult] = []
-    for number, (target, options) in enumerate(prepared.items()):
-        error: KirotunnelError | None = None
-        try:
-            text = await plan(options)
-        except KirotunnelError as exc:
-            error, text = exc, f"target    {target}\n          {words_of(exc)}"
-        click.echo(("\n" if number else "") + text, err=as_json)
-        results.append(ev.TargetResult(target=target, ok=error is None, code=error.code if error else None))
-    ending.outcomes = tuple(results)
-    return 0 if all(result.ok for result in results) else 1
+        if errand.remembers and chosen.get("retry_failed"):
+            _failed_targets().update(targets, together.failed)
+        elif errand.remembers:
+            _failed_targets().replace(together.failed)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ class Account:
         except ImportError as exc:
             raise TargetKindUnavailableError("EC2 instances are looked up with boto3, which is not installed") from exc
         self._profile = options.profile
+        self._making = threading.Lock()
         with self._translated("the AWS configuration"):
             self._session = boto3.Session(profile_name=options.profile)
         # Every AWS program knows AWS_REGION; boto3 alone knows AWS_DEFAULT_REGION only.
@@ -130,7 +132,8 @@ class Account:
         import botocore.config
 
         limits = botocore.config.Config(connect_timeout=5, read_timeout=15, retries={"max_attempts": 2})
-        with self._translated(f"{service} in {region}"):
+        # A session makes one client at a time; regions are asked side by side (boto3's guide on multithreading).
+        with self._making, self._translated(f"{service} in {region}"):
             return self._session.client(service, region_name=region, config=limits)
 
     @contextlib.contextmanager

@@ -335,12 +335,24 @@ def test_a_terminated_instance(cloud: Cloud, instance: dict[str, Any], config: P
     assert message.endswith("is terminated")
 
 
-def test_several_instances_of_one_tag(cloud: Cloud, config: Path) -> None:
+def test_several_instances_of_one_tag_are_several_targets(cloud: Cloud, config: Path) -> None:
     ids = [cloud.instance("dev-box")["InstanceId"] for _ in range(2)]
-    message, _ = failure(login(config, "--ec2-tag", "Name=dev-box"), "KT207")
+    ids.append(cloud.instance("dev-box", region="us-east-2")["InstanceId"])
+    regions = ("--ec2-region", "eu-west-1", "--ec2-region", "us-east-2")
+    run = plan(config, "--ec2-tag", "Name=dev-box", *regions)
+    assert run.code == 0, run.stderr
+    assert {line.split()[1] for line in run.stdout.splitlines() if line.startswith("target")} == set(ids)
+    for one in ids:
+        assert f"{one} (dev-box) in " in run.stdout
+    cloud.ec2().stop_instances(InstanceIds=ids[:1])  # one that is off is no target
+    assert ids[0] not in plan(config, "--ec2-tag", "Name=dev-box", *regions).stdout
+
+
+def test_what_is_for_one_target_names_all_instances_of_a_tag(cloud: Cloud, config: Path) -> None:
+    ids = [cloud.instance("dev-box")["InstanceId"] for _ in range(2)]
+    run = kirotunnel("attach", "-F", str(config), "--json", "--ec2-tag", "Name=dev-box")
+    message, _ = failure(run, "KT207")
     assert all(one in message for one in ids)
-    cloud.ec2().stop_instances(InstanceIds=ids[:1])
-    assert ids[1] in plan(config, "--ec2-tag", "Name=dev-box").stdout
 
 
 def test_no_ssm_agent(cloud: Cloud, config: Path, tmp_path: Path, sshd: Server) -> None:
