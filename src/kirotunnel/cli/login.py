@@ -23,6 +23,8 @@ from kirotunnel.cli.options import (
 from kirotunnel.cli.several import names_targets, run_on_targets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kirotunnel.flows.environment import Conversation, Environment
     from kirotunnel.flows.login_plan import Provider
     from kirotunnel.flows.remote_login import LoginOptions
@@ -170,7 +172,7 @@ async def _plan(options: LoginOptions) -> str:
     located = await locate(options.target, options.ssh, options.ec2)
     endpoint = located.endpoint
     profile = profile_for(options.cli)
-    port = profile.ports[0]
+    port = profile.ports[0] if profile.ports else "PORT"
     by_hand = ["ssh", *located.arguments, "-N", "-L", f"{port}:127.0.0.1:{port}", located.destination]
     reached = [
         f"target    {options.target}",
@@ -184,7 +186,7 @@ async def _plan(options: LoginOptions) -> str:
     lines = [
         *reached,
         f"run       {options.cli} {shlex.join(profile.login)}, its browser opener brought here",
-        f"forward   the port that it chooses, one of {', '.join(map(str, profile.ports))}; then a second page's",
+        f"forward   the port that it chooses, {_one_of(profile.ports)}; then a second page's",
         f"by hand   {shlex.join(by_hand)}",
     ]
     return "\n".join(lines)
@@ -196,14 +198,17 @@ def _plan_inside(options: LoginOptions, inside: Inside, ssh: list[str]) -> list[
     from kirotunnel.wire.containers import by_hand
 
     profile = profile_for(options.cli)
-    ports = ", ".join(map(str, profile.ports))
     return [
         *([] if ssh else [f"target    {options.target}: this machine, without SSH"]),
         f"enter     {inside.describe()}, by `exec` of {' or '.join(inside.engines)}",
         f"run       {options.cli} {shlex.join(profile.login)} in it, its browser opener brought here",
-        f"carry     what comes to the port that it chooses, one of {ports}, over a command",
-        f"by hand   {by_hand(inside, profile.ports[0], ssh)}",
+        f"carry     what comes to the port that it chooses, {_one_of(profile.ports)}, over a command",
+        *([f"by hand   {by_hand(inside, profile.ports[0], ssh)}"] if profile.ports else []),
     ]
+
+
+def _one_of(ports: Sequence[int]) -> str:
+    return f"one of {', '.join(map(str, ports))}" if ports else "any"
 
 
 _SIGN_IN = Errand(

@@ -94,6 +94,11 @@ def choose_own_mode(plan: LoginPlan, facts: RemoteFacts) -> bool:
             f"{plan.cli} has no sign-in with an organization's identity provider {reason}",
             "leave out --flow device" if opener_works else None,
         )
+    if not plan.profile.login_device:
+        raise LoginRefusedError(
+            f"nothing is known of a sign-in by one-time code of {plan.cli}, which is all there could be on {where}",
+            "leave out --flow device" if opener_works else None,
+        )
     social = plan.method in {"google", "github"}
     if plan.flow == "callback" and not own_mode_uses_port(plan, facts):
         raise LoginRefusedError(f"{plan.cli} cannot be given a browser on {where}", "use --flow device")

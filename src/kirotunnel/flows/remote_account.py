@@ -90,14 +90,14 @@ async def _looked_around(
     options: RemoteOptions, environment: Environment
 ) -> AsyncIterator[tuple[ControlShell, RemoteFacts]]:
     """A control shell on the target, and what it found. Nothing is made there."""
+    profile = profile_for(options.cli)
+    profile.must_say("whoami", "logout")
     try:
         async with asyncio.timeout(options.timeout_s):
             async with reach(options.target, options.ssh, environment, options.ec2, options.inside) as session:
                 shell = ControlShell(session)
                 try:
-                    facts = await shell.look_around(
-                        cli=options.cli, profile=profile_for(options.cli), prepare="never", lease_s=0
-                    )
+                    facts = await shell.look_around(cli=options.cli, profile=profile, prepare="never", lease_s=0)
                     if facts.cli is None:
                         raise CLINotFoundError(f"{options.cli} was not found on {options.place}")
                     environment.conversation.event(

@@ -118,6 +118,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + options.timeout_s
     profile = profile_for(options.cli)
+    profile.must_say("login", "whoami")
     async with _Login(options, environment, profile, deadline) as run:
         try:
             async with asyncio.timeout_at(deadline) as timer:
@@ -252,7 +253,8 @@ class _Login:
 
     @property
     def _prepare(self) -> Prepare:
-        return "always" if self._options.force else "signed-out"
+        # A whoami whose exit code says nothing is read here, and the shell there knows only the code.
+        return "always" if self._options.force or self._profile.account.nobody else "signed-out"
 
     @property
     def _lease_s(self) -> int:

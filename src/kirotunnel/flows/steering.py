@@ -52,7 +52,9 @@ def takes_another_listed_port(method: Method | None, leg: int) -> bool:
 def no_port_left(
     listed: Sequence[int], facts: PortFacts, *, host: str, cli: str, method: Method | None
 ) -> KirotunnelError | None:
-    """The error where fewer ports are free at both ends than the sign-in takes; else None."""
+    """The error where fewer ports are free at both ends than the sign-in takes; else None, as where any will do."""
+    if not listed:
+        return None
     free = [port for port in listed if port not in facts.here and port not in facts.there]
     needed = ports_needed(method)
     if len(free) >= needed:

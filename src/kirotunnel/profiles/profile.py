@@ -134,6 +134,16 @@ class Profile:
     """The version from which remote mode serves them by port and Enter."""
     device: dict[str, DeviceLogin] = field(default_factory=dict)
 
+    def must_say(self, *keys: str) -> None:
+        """Raise ProfileError where one of these is empty: what it is for cannot be done then."""
+        for key in keys:
+            if not getattr(self, key):
+                raise ProfileError(
+                    f"the profile {self.name} ({self.source}) has no {key}, so it is good for `kirotunnel run` only",
+                    f"write one with {' and '.join(keys)}, see docs/profiles.md; or use "
+                    f"`kirotunnel run TARGET -- {self.name} …`",
+                )
+
     def recognizes(self, words: Sequence[str]) -> bool:
         """Whether that command is this CLI's."""
         names = {word.rpartition("/")[2] for word in words[:LAUNCHER_WORDS]}

@@ -26,6 +26,7 @@ from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import Record, RecordReader, RemoteFacts, read_account, read_facts, read_listeners
 from kirotunnel.wire.terminal import one_line
+from kirotunnel.wire.whoami import WhoamiPatterns
 
 WHOAMI_S: Final = 60
 """Seconds for the CLI's whoami: it may refresh a token first, and took 16 s doing so (Kiro#4398)."""
@@ -77,6 +78,7 @@ class ControlShell:
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
+        self._patterns: WhoamiPatterns | None = None
         self.directory: str | None = None
         """The private directory for a command of the person's own, once it was made."""
 
@@ -89,7 +91,7 @@ class ControlShell:
         return self._facts(await self._request(f"PREPARE={prepare}\nlook_around\n"))
 
     def _facts(self, records: list[Record]) -> RemoteFacts:
-        facts = read_facts(records)
+        facts = read_facts(records, self._patterns)
         if facts.directory is not None and not _SAFE_DIRECTORY.fullmatch(facts.directory):
             raise SessionRefusedError(f"{self._where} answered with a directory that is none")
         return facts
@@ -164,8 +166,12 @@ class ControlShell:
             WHOAMI_S=str(WHOAMI_S),
             PREPARE=prepare,
         )
+        account = profile.account
+        self._patterns = WhoamiPatterns(account.email, account.nobody) if account.email or account.nobody else None
         unset = f"unset {' '.join(profile.unset)}; "
-        header += function("run_whoami", f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )')
+        # Without arguments it would be the CLI itself that runs.
+        whoami = f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )' if profile.whoami else "return 1"
+        header += function("run_whoami", whoami)
         header += function("run_logout", f'( {unset}exec "$cli" {shlex.join(profile.logout)} )')
         header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
         return await self._open(f"{header}{read_script('ending.sh')}{read_script('control.sh')}\n{first}\n")
@@ -182,12 +188,14 @@ class ControlShell:
 
     async def whoami(self) -> Account | None:
         """Who the CLI says is signed in; None for nobody."""
-        return read_account(await self._request("whoami_cli\n"))
+        return read_account(await self._request("whoami_cli\n"), self._patterns)
 
     async def logout(self) -> tuple[str, Account | None]:
         """Run the CLI's logout: what it said, and who it says is signed in afterwards."""
         records = await self._request("logout_cli\nwhoami_cli\n")
-        return "\n".join(record.value for record in records if record.key == "logout"), read_account(records)
+        return "\n".join(record.value for record in records if record.key == "logout"), read_account(
+            records, self._patterns
+        )
 
     async def set_runner(self, text: str) -> None:
         """Replace the runner's script."""
@@ -358,10 +366,11 @@ def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = Fal
     ]
     if logout_first:
         lines.append(f'"$cli" {shlex.join(profile.logout)} </dev/null >/dev/null 2>&1')
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     if own_mode:
         lines += [f"export {pair}" for pair in profile.pretend_remote]
     else:
-        lines += ["PATH=$d/bin:$PATH BROWSER=$d/bin/xdg-open", "export PATH BROWSER"]
+        lines += [f"PATH=$d/bin:$PATH BROWSER=$d/bin/{profile.openers[0]}", "export PATH BROWSER"]
     lines += [
         "trap : HUP INT QUIT TERM",  # they are the CLI's, whose end is awaited
         "exec 5>&2 2>/dev/null",  # not to be told by the shell how it ended

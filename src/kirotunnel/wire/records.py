@@ -14,7 +14,7 @@ from typing import Final
 from kirotunnel.events import Account
 from kirotunnel.wire.listeners import ListeningPort, parse_lsof, parse_proc, parse_ss
 from kirotunnel.wire.terminal import one_line
-from kirotunnel.wire.whoami import parse_whoami
+from kirotunnel.wire.whoami import WhoamiPatterns, parse_whoami
 
 MAX_RECORD: Final = 64 * 1024
 """Bytes of one line; a longer one is cut."""
@@ -83,8 +83,8 @@ class RemoteFacts:
         return ".".join(map(str, self.version)) if self.version else None
 
 
-def read_facts(records: Iterable[Record]) -> RemoteFacts:
-    """The facts that the records of the preflight script state."""
+def read_facts(records: Iterable[Record], patterns: WhoamiPatterns | None = None) -> RemoteFacts:
+    """The facts that the records of the preflight script state; `patterns` read a whoami that is not kiro-cli's."""
     records = list(records)
     values: dict[str, str] = {}
     version: tuple[int, ...] | None = None
@@ -100,17 +100,19 @@ def read_facts(records: Iterable[Record]) -> RemoteFacts:
         home=values.get("home", ""),
         cli=one_line(values.get("cli", "")) or None,
         version=version,
-        account=read_account(records),
+        account=read_account(records, patterns),
         directory=values.get("dir") or None,
     )
 
 
-def read_account(records: Iterable[Record]) -> Account | None:
+def read_account(records: Iterable[Record], patterns: WhoamiPatterns | None = None) -> Account | None:
     """Who is signed in, from the records of the CLI's whoami; its exit code is the reliable part of its answer."""
     values = [(record.key, record.value) for record in records]
     if dict(values).get("whoami-exit") != "0":
         return None
     output = "\n".join(value for key, value in values if key == "whoami")
+    if patterns is not None:
+        return patterns.read(output)
     return parse_whoami(output) or Account(type=None)
 
 

@@ -6,10 +6,11 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, get_args
 
 from kirotunnel.events import Account, AccountType
-from kirotunnel.wire.terminal import one_line
+from kirotunnel.wire.terminal import one_line, plain
 
 _TYPES: Final[dict[str, tuple[AccountType, str | None]]] = {
     "BuilderId": ("builder-id", None),
@@ -21,6 +22,27 @@ _TYPES: Final[dict[str, tuple[AccountType, str | None]]] = {
     "ApiKey": ("api-key", None),
 }
 _MAX_BRACES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class WhoamiPatterns:
+    """How to read another CLI's whoami: regular expressions, each looked for in every line."""
+
+    email: str | None = None
+    """Its first group, or all of it, is the e-mail or name."""
+    nobody: str | None = None
+    """Found: nobody is signed in."""
+
+    def read(self, output: str) -> Account | None:
+        """The account that an output names; None for nobody. Somebody without a name is an account without one."""
+        lines = [plain(line) for line in output.splitlines()]
+        if self.nobody is not None and any(re.search(self.nobody, line) for line in lines):
+            return None
+        if self.email is None:
+            return Account(type=None)
+        found = next((match for line in lines if (match := re.search(self.email, line))), None)
+        name = None if found is None else next((group for group in found.groups() if group), found[0])
+        return Account(type=None, email=one_line(name, 200) if name else None)
 
 
 def parse_whoami(output: str) -> Account | None:
