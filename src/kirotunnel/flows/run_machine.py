@@ -396,6 +396,7 @@ class RunMachine:
         return [RememberHost(asked.authority), *(action for leg in legs for action in self._accepted(leg))]
 
     def _accepted(self, leg: _Leg) -> list[Action]:
+        self._signed_in = False  # it signs in once more
         if leg.port is None:
             return [*self._show(leg), *self._look_now()]
         leg.state = LegState.WAITING
@@ -567,7 +568,7 @@ class RunMachine:
         warning: list[Action] = [Warn(f"{error.message} ({error.code})")] if error is not None else []
         if error is None and leg is not None and self._plan.gate.several_callbacks is False:
             return [*warning, *self._close(door for door in self._doors.values() if door.leg == leg.number)]
-        if self._phase is Phase.DRAINING:
+        if self._phase is Phase.DRAINING or self._signed_in:
             return [*warning, *self._close_idle()]
         return warning
 

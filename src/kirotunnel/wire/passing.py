@@ -52,7 +52,8 @@ def _passes(piece: str, *, is_escape: bool) -> bool:
         return not "\udc80" <= piece <= "\udc9f"
     if piece.startswith(_STRINGS):
         return _LINK.fullmatch(piece) is not None
-    return _TITLE_REPORT.fullmatch(piece) is None
+    # The end of a string, without the string: what is left of one that was wrapped for tmux.
+    return piece != "\x1b\\" and _TITLE_REPORT.fullmatch(piece) is None
 
 
 class EscapeKeys:

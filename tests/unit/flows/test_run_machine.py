@@ -345,6 +345,14 @@ def test_once_it_says_that_it_is_signed_in_nothing_new_is_served() -> None:
     assert feed(machine, looked(row(4711)), looked(row(4711)), m.TimerFired("unnamed-4711"), looked(row(4711))) == []
 
 
+def test_what_is_being_answered_when_it_says_so_is_answered_first() -> None:
+    machine = started()
+    shown(machine)
+    feed(machine, m.CallbackArrived(1, "granted"))
+    assert [type(action) for action in feed(machine, m.SuccessSaid())] == [m.Tell]
+    assert feed(machine, m.CallbackDelivered(1)) == [m.CloseTunnel(8976)]
+
+
 # --- doors -----------------------------------------------------------------------------------------------------------
 
 
