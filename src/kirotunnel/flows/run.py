@@ -58,6 +58,8 @@ WIDE_TERMINAL: Final = (250, 50)
 """Columns and rows where a terminal was asked for and no person has one: wide, so that nothing is wrapped."""
 
 _SETS_A_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_PLAIN_NAME: Final = re.compile(r"[\w.+@-]+")
+"""No `(cd` or `$tool`, as lines for a shell begin."""
 _DISPLAY: Final = {"DISPLAY": ":0"}
 """Without a display half of all CLIs do not call an opener."""
 
@@ -553,4 +555,5 @@ def command_name(words: Sequence[str]) -> str:
         with contextlib.suppress(ValueError):
             words = shlex.split(words[0])
     program = next((word for word in words if word != "env" and not _SETS_A_VARIABLE.match(word)), "")
-    return program.rpartition("/")[2] or "the command"
+    name = program.rpartition("/")[2]
+    return name if _PLAIN_NAME.fullmatch(name) else "the command"
