@@ -23,6 +23,7 @@ HEAVY: Final = {
     "tomllib",
     "platformdirs",
     "asyncio",
+    "rich",
     "ssl",
 }
 ASKS: Final = """
@@ -46,6 +47,14 @@ def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
         "kirotunnel.errors",
         "kirotunnel.version",
     ]
+
+
+def test_what_completion_reads_of_the_commands_is_light() -> None:
+    program = "import sys; from kirotunnel.cli.options import option_names; option_names(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"asyncssh", "paramiko", "httpx", "h11", "psutil", "cryptography", "asyncio", "rich"} & set(
+        run.stdout.split()
+    ) == set()
 
 
 def test_importing_the_package_loads_nothing_of_it() -> None:

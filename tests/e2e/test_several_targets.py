@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import shlex
 import signal
 import stat
@@ -10,10 +12,13 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urljoin
 
+import httpx
 import pytest
 
 import kirotunnel as library
+from e2e.chromium import Openings
 from e2e.harness import ROBOT, finish, kirotunnel, listening_here, read_event, start
 from e2e.hosts import UNREACHABLE, MakeHosts, of_target, results
 from integration.sign_in_world import RobotBrowser
@@ -73,6 +78,53 @@ def test_one_is_unreachable_one_denies_and_one_is_signed_in(
     assert failed == {"host-1": ("KT601", 8), UNREACHABLE: ("KT301", 5)}
     assert "1 of 3 are signed in" in run.stderr
     assert "error[KT301]: cannot connect to" in run.stderr
+
+
+def test_a_target_that_waits_for_its_turn_has_its_whole_time_left(make_hosts: MakeHosts, tmp_path: Path) -> None:
+    hosts = make_hosts(2)
+    # The first page is never clicked, so that its target runs out of time; the second one is, by then.
+    approver = shlex.join([sys.executable, str(ROBOT), "google", "allow"])
+    browser = f'mkdir {tmp_path}/first 2>/dev/null || exec {approver} "$1"'
+    run = hosts.run(
+        "login", *hosts.names, "--json", "--tabs", "1", "--timeout", "10",
+        "--browser", shlex.join(["sh", "-c", browser, "sh"]), *hosts.services.trust,
+    )  # fmt: skip
+    assert run.code == 1
+    assert sorted(results(run).values()) == [(False, "KT701"), (True, None)]
+    opened = [event["target"] for event in run.named("browser_opened")]
+    assert [event["target"] for event in run.named("failed")] == opened[:1]
+    assert run.names.index("failed") < run.names.index("browser_opened", run.names.index("browser_opened") + 1)
+
+
+async def test_the_page_that_a_tab_ends_on_names_its_host(make_hosts: MakeHosts, tmp_path: Path) -> None:
+    hosts = make_hosts(2)
+    openings = Openings(tmp_path / "opened")
+    process = start(*hosts.arguments("login", *hosts.names, "--json", *openings.browser), *hosts.services.trust)
+    pages = [await asyncio.to_thread(openings.next) for _ in hosts.names]
+    named: dict[str, str] = {}
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+        for page in pages:
+            last = await approve(browser, page)
+            (named[page],) = [name for name in hosts.names if name in last]
+    run = await asyncio.to_thread(finish, process)
+    openings.close()
+    assert run.code == 0
+    for name, log in zip(hosts.names, hosts.logs(), strict=True):
+        assert [named[event["url"]] for event in log if event["event"] == "opener"] == [name]
+
+
+async def approve(browser: httpx.AsyncClient, page: str) -> str:
+    """Click through the sign-in of Google; the text of the page that the tab ends on."""
+    choice = re.search(r'id="login-google" href="([^"]+)"', (await browser.get(page)).text)
+    assert choice is not None
+    form = await browser.get(urljoin(page, choice[1].replace("&amp;", "&")))
+    request = re.search(r'name="request" value="([^"]+)"', form.text)
+    action = re.search(r'action="([^"]+)"', form.text)
+    assert request is not None
+    assert action is not None
+    answer = await browser.post(urljoin(str(form.url), action[1]), data={"request": request[1], "decision": "allow"})
+    link = re.search(r'id="continue" href="([^"]+)"', answer.text)
+    return answer.text if link is None else (await browser.get(link[1].replace("&amp;", "&"))).text
 
 
 # --- whoami, logout, doctor ------------------------------------------------------------------------------------------

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from kirotunnel import events as ev
 from kirotunnel.cli.main import colored
 from kirotunnel.cli.options import (
     cli_option,
@@ -22,8 +20,6 @@ from kirotunnel.cli.options import (
     ssh_options_of,
     targets_options,
 )
-from kirotunnel.cli.render import JsonLines, Screen
-from kirotunnel.cli.running import Ending, run_to_end
 from kirotunnel.cli.several import (
     chosen_targets,
     conversation_about,
@@ -33,6 +29,8 @@ from kirotunnel.cli.several import (
 )
 
 if TYPE_CHECKING:
+    from kirotunnel import events as ev
+    from kirotunnel.cli.running import Ending
     from kirotunnel.diagnose.checks import Check
     from kirotunnel.diagnose.doctor import Report, Section
     from kirotunnel.diagnose.findings import Finding
@@ -58,6 +56,9 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     """
     chosen = ctx.params
     began = time.monotonic()
+    from kirotunnel import events as ev
+    from kirotunnel.cli.running import Ending, run_to_end
+
     name = only_name(chosen) if names_targets(chosen) else None
     ending = Ending(name, conversation_about(name, chosen))
 
@@ -85,6 +86,8 @@ def command(ctx: click.Context, /, **_: Any) -> int:
 
 
 async def _examine(ctx: click.Context, targets: list[str], conversation: Conversation) -> Report:
+    import asyncio
+
     from kirotunnel.diagnose.doctor import Report, look_here, section_here
 
     chosen = ctx.params
@@ -133,6 +136,8 @@ def _tell_events(report: Report, ending: Ending, targets: list[str], began: floa
         for _, found in report.findings:
             ending.conversation.event(_event(found))
         return
+    from kirotunnel.cli.render import JsonLines, Screen
+
     names = {section.target: target for section, target in zip(report.sections[1:], targets, strict=True)}
     for where, found in report.findings:
         target = names.get(where)
@@ -140,6 +145,8 @@ def _tell_events(report: Report, ending: Ending, targets: list[str], began: floa
 
 
 def _event(found: Finding) -> ev.Finding:
+    from kirotunnel import events as ev
+
     return ev.Finding(code=found.code, severity=found.severity, title=found.title, detail=found.detail, hint=found.hint)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -52,6 +51,8 @@ def command(ports: tuple[int, ...], *, free: bool, yes: bool, as_json: bool) -> 
 
 
 def _agreed(report: PortReport, *, yes: bool) -> bool:
+    import asyncio
+
     from kirotunnel.local.terminal import Terminal
 
     click.echo("These are your own, and left over:\n", err=True)

@@ -14,11 +14,11 @@ from click.core import ParameterSource
 
 from kirotunnel.cli.errand import Errand
 from kirotunnel.cli.options import ec2_options_of, fill_from_settings, inside_of, settled
-from kirotunnel.cli.running import Ending, make_conversation, run_to_end
-from kirotunnel.cli.timeline import Timeline
 from kirotunnel.errors import TargetListError
 
 if TYPE_CHECKING:
+    from kirotunnel.cli.running import Ending
+    from kirotunnel.cli.timeline import Timeline
     from kirotunnel.flows.environment import Conversation
     from kirotunnel.local.failed_targets import FailedTargets
     from kirotunnel.targets.selection import Word
@@ -47,6 +47,9 @@ def refuse_options_of_targets(ctx: click.Context) -> None:
 def run_on_targets(ctx: click.Context, errand: Errand[T]) -> int:
     """Do the errand on the targets that the command names, and report the end of it."""
     began = time.monotonic()
+    from kirotunnel.cli.running import Ending, run_to_end
+    from kirotunnel.cli.timeline import Timeline
+
     import_module("kirotunnel.flows.reach")  # 100 ms, which would hold up the event loop later
     chosen = ctx.params
     name = only_name(chosen)
@@ -80,6 +83,8 @@ def only_name(chosen: dict[str, Any]) -> str | None:
 
 def conversation_about(target: str | None, chosen: dict[str, Any], timeline: Timeline | None = None) -> Conversation:
     """Who is told of that target; None for this machine, or before it is known."""
+    from kirotunnel.cli.running import make_conversation
+
     how = {"verbose": chosen["verbose"], "quiet": chosen["quiet"]}
     return make_conversation(target, as_json=chosen["as_json"], **how, timeline=timeline)
 
