@@ -24,21 +24,26 @@ from kirotunnel.redaction import Secret
 from kirotunnel.ssh.company import Company
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.prompts import Nobody, Prompts
+from kirotunnel.wire.containers import Container, Pod, parse_container, parse_pod
 from kirotunnel.wire.redirect import TrustedHost
 
 __all__ = [
     "Account",
     "AttachResult",
+    "Container",
     "Event",
     "KirotunnelError",
     "LoginResult",
     "LogoutResult",
+    "Pod",
     "SignInResult",
     "attach",
     "login",
     "login_all",
     "login_here",
     "logout",
+    "parse_container",
+    "parse_pod",
     "token",
     "whoami",
 ]
@@ -55,6 +60,7 @@ async def login(
     force: bool = False,
     cli: str = "kiro-cli",
     ssh: SSHOptions | None = None,
+    inside: Container | Pod | None = None,
     trust_url_hosts: Sequence[str] = (),
     timeout_s: float = 600.0,
     browser: Browser | None = None,
@@ -64,15 +70,17 @@ async def login(
 ) -> LoginResult:
     """Sign the CLI on a remote machine in, with a browser of this machine.
 
-    The arguments are the options of `kirotunnel login`; `timeout_s` is in seconds, for the whole sign-in. `browser`
-    opens the pages (default: this machine's own), `prompts` answers SSH's questions (default: nobody does), `paste`
-    brings the address that the browser ended on, so that nothing is listened on here (default: listeners), `on_event`
-    is called in the event loop with each event. Raises KirotunnelError, whose class and `code` say what went wrong;
-    cancelling it leaves nothing behind, here or there.
+    The arguments are the options of `kirotunnel login`; `timeout_s` is in seconds, for the whole sign-in. `inside` is a
+    container on the target, by `parse_container("web")` or `parse_pod("prod/web-0/app")`; with it the target `localhost`
+    needs no SSH. `browser` opens the pages (default: this machine's own), `prompts` answers SSH's questions (default:
+    nobody does), `paste` brings the address that the browser ended on, so that nothing is listened on here (default:
+    listeners), `on_event` is called in the event loop with each event. Raises KirotunnelError, whose class and `code`
+    say what went wrong; cancelling it leaves nothing behind, here or there.
     """
     options = LoginOptions(
         target=target,
         ssh=ssh or SSHOptions(),
+        inside=inside,
         cli=cli,
         method=method,
         flow=flow,
@@ -166,6 +174,7 @@ async def attach(
     port: int | None = None,
     cli: str = "kiro-cli",
     ssh: SSHOptions | None = None,
+    inside: Container | Pod | None = None,
     trust_url_hosts: Sequence[str] = (),
     timeout_s: float = 600.0,
     prompts: Prompts | None = None,
@@ -178,6 +187,7 @@ async def attach(
     options = AttachOptions(
         target=target,
         ssh=ssh or SSHOptions(),
+        inside=inside,
         cli=cli,
         port=port,
         trusted_hosts=tuple(TrustedHost.parse(text) for text in trust_url_hosts),
@@ -227,6 +237,7 @@ async def whoami(
     *,
     cli: str = "kiro-cli",
     ssh: SSHOptions | None = None,
+    inside: Container | Pod | None = None,
     prompts: Prompts | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Account | None:
@@ -236,7 +247,7 @@ async def whoami(
     """
     if target is None:
         return await Sessions(_here(on_event)).whoami(Choice())
-    return await remote_whoami(*_there(target, cli, ssh, prompts, on_event))
+    return await remote_whoami(*_there(target, cli, ssh, inside, prompts, on_event))
 
 
 async def token() -> Secret[str]:
@@ -250,6 +261,7 @@ async def logout(
     *,
     cli: str = "kiro-cli",
     ssh: SSHOptions | None = None,
+    inside: Container | Pod | None = None,
     prompts: Prompts | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> LogoutResult:
@@ -260,17 +272,18 @@ async def logout(
     """
     if target is None:
         return await Sessions(_here(on_event)).end(Choice())
-    return await remote_logout(*_there(target, cli, ssh, prompts, on_event))
+    return await remote_logout(*_there(target, cli, ssh, inside, prompts, on_event))
 
 
 def _there(
     target: str,
     cli: str,
     ssh: SSHOptions | None,
+    inside: Container | Pod | None,
     prompts: Prompts | None,
     on_event: Callable[[Event], None] | None,
 ) -> tuple[RemoteOptions, Environment]:
-    options = RemoteOptions(target=target, ssh=ssh or SSHOptions(), cli=cli)
+    options = RemoteOptions(target=target, ssh=ssh or SSHOptions(), inside=inside, cli=cli)
     return options, Environment(conversation=Silence(on_event), prompts=prompts or Nobody())
 
 

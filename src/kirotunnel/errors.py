@@ -178,7 +178,8 @@ class TargetKindUnavailableError(TargetError):
     title = "Target kind not available"
     explanation = (
         "EC2 instances are looked up with AWS's own library, which comes with an extra of kirotunnel and is not "
-        "installed here."
+        "installed here. Or it is a container of this machine that has this machine's own network: the port on which "
+        "its CLI waits is one of this machine then, and no other program can take it."
     )
     default_hint = "install the extra: `pip install 'kirotunnel[aws]'` (or `pipx inject kirotunnel boto3`)"
 

@@ -131,7 +131,8 @@ def make_place(
             return place
 
         yield make
-        left = [place.contained.leftovers_after(SETTLING_S) for place in places if alive(place.contained.init_pid)]
+        running = [place for place in places if alive(place.contained.init_pid)]
+        left = [place.contained.leftovers_after(SETTLING_S) for place in running]
         assert left == [[]] * len(left), "left behind in the container"
 
 
@@ -387,6 +388,27 @@ def test_another_user_of_the_container_has_a_place_too(make_place: MakePlace) ->
     run = place.login("google", "--cli", "/root/.local/bin/kiro-cli")
     assert_signed_in(run, "google")
     shutil.rmtree(home)
+
+
+def test_a_container_with_this_machines_network_is_told_from_others(make_place: MakePlace) -> None:
+    place = make_place("here", "--network", f"ns:/proc/{os.getpid()}/ns/net")
+    place.contained.own_network = False
+    run = place.login("google")
+    assert (run.code, run.failure) == (4, "KT204"), run.stderr
+    assert "podman exec -it web" in run.named("failed")[0]["hint"]
+    whoami = [part for part in place.arguments(command="whoami") if part not in place.services.trust]
+    assert kirotunnel(*whoami, env=place.env).code == 1
+
+
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_ctrl_c_while_the_cli_is_being_asked_leaves_nothing(make_place: MakePlace, where: str) -> None:
+    place = make_place(where, KIRO_STANDIN_FAULT="slow-whoami")
+    process = start(*place.arguments("--no-browser"), env=place.env)
+    read_event(process, "container")
+    assert wait_until(lambda: any("whoami" in line for line in place.contained.processes()))
+    process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130
+    assert place.contained.leftovers_after(SETTLING_S) == []
 
 
 @pytest.mark.parametrize("where", ["here", "sshd"])

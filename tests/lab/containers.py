@@ -36,7 +36,8 @@ class Contained:
     name: str
     init_pid: int
     """On this side."""
-    home: str = "/root"
+    own_network: bool = True
+    """What listens in another's network is not its own."""
     _pid_namespace: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ class Contained:
         directories = [self.path(directory) for directory in _SCRATCH]
         return [
             *(f"process: {line}" for line in self.processes()),
-            *(f"listener: {port}" for port in self.listeners()),
+            *(f"listener: {port}" for port in self.listeners() if self.own_network),
             *(f"file: {path}" for directory in directories if directory.is_dir() for path in directory.iterdir()),
         ]
 
@@ -172,7 +173,9 @@ class Podman:
         """Run a container of the image with this machine's programs."""
         # The number finds it again among this machine's processes, whose numbers are others than the remote's.
         mark = str(random.randrange(10**8, 10**9))
-        options = (*options, "--volume", "/usr:/usr:ro", "--network", f"ns:{self._network}")
+        if "--network" not in options:
+            options = (*options, "--network", f"ns:{self._network}")
+        options = (*options, "--volume", "/usr:/usr:ro")
         self.run("run", "--detach", "--name", name, *options, "localhost/machine", "sleep", mark)
         return Contained(name, _find_process(["sleep", mark]))
 

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import asyncssh
 
 from kirotunnel.errors import CallbackUndeliveredError, ForwardingRefusedError, KirotunnelError
+from kirotunnel.ssh.container import ContainerSession
 from kirotunnel.ssh.forwards import forwards_to_target
 from kirotunnel.ssh.scripts import assignments, read_script
 from kirotunnel.ssh.session import ByteStream, Process, Session, raise_if_lost
@@ -26,7 +27,12 @@ Way = Literal["direct-tcpip", "exec"]
 
 
 async def way_to_target(session: Session) -> Way:
-    """How the target's ports will be reached, as far as trying tells (PermitOpen may allow some ports only)."""
+    """How the target's ports will be reached, as far as trying tells (PermitOpen may allow some ports only).
+
+    Raises TargetKindUnavailableError where its ports are those of this machine.
+    """
+    if isinstance(session, ContainerSession):
+        session.check_ports()
     try:
         return "direct-tcpip" if await forwards_to_target(session) else "exec"
     except KirotunnelError:

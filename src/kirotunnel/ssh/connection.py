@@ -75,6 +75,10 @@ class SSHSession:
         return key.get_fingerprint() if key is not None else ""
 
     @property
+    def network(self) -> None:
+        """Another machine's is none of ours."""
+
+    @property
     def where(self) -> str:
         """How messages call it."""
         return self.endpoint.describe()

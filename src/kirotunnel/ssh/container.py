@@ -22,6 +22,7 @@ from kirotunnel.errors import (
     KirotunnelError,
     SessionRefusedError,
     TargetError,
+    TargetKindUnavailableError,
 )
 from kirotunnel.ssh.scripts import assignments, read_script
 from kirotunnel.ssh.session import ByteReader, ByteStream, ByteWriter, Host, Process
@@ -43,6 +44,11 @@ ENTER_S: Final = 30.0
 """Seconds for a shell inside to speak."""
 _ENDED_S: Final = 1.0
 """Seconds for an exit code to follow the end of the output."""
+_HELLO: Final = """\
+network=$(readlink /proc/self/ns/net 2>/dev/null)
+printf '%s %s\\n' "$N" "$network"
+exit 0
+"""
 _MAX_ANSWER: Final = 256 * 1024
 _MAX_WORDS: Final = 4096
 
@@ -69,6 +75,11 @@ class ContainerSession:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done when the host is lost, or the container has stopped, with the reason."""
         host.lost.add_done_callback(lambda lost: self._lose(lost.result()))
+        self._is_our_network = False
+
+    @property
+    def network(self) -> None:
+        """Its own."""
 
     @property
     def where(self) -> str:
@@ -98,16 +109,16 @@ class ContainerSession:
         raise ForwardingRefusedError(f"{self.where} has a loopback of its own ({address}, port {port})")
 
     async def try_shell(self) -> None:
-        """See that a shell inside speaks. Raises TargetError and its kin (KT2xx)."""
+        """See that a shell inside speaks, and whose network it has. Raises TargetError and its kin (KT2xx)."""
         nonce = secrets.token_hex(12)
         outer = " ".join(("exec", *self.entry.command(("/bin/sh",))))
         process = await self._host.start(outer)
         said, words = b"", b""
         try:
             async with asyncio.timeout(ENTER_S):
-                process.stdin.write(f"printf '%s\\n' {nonce}\nexit 0\n".encode())
+                process.stdin.write(f"{assignments(N=nonce)}{_HELLO}".encode())
                 process.stdin.write_eof()
-                while nonce.encode() not in said and len(said) < _MAX_WORDS:
+                while not _has_line(said, nonce) and len(said) < _MAX_WORDS:
                     if not (data := await process.stdout.read(_MAX_WORDS)):
                         words = await process.stderr.read(_MAX_WORDS)
                         await process.wait_closed()
@@ -124,6 +135,17 @@ class ContainerSession:
             raise SessionRefusedError(f"{self._host.where} did not run {self.entry.engine}: {exc}") from exc
         finally:
             process.close()
+        network = said.decode("utf-8", "replace").partition(nonce)[2].strip()
+        self._is_our_network = bool(network) and network == self._host.network
+
+    def check_ports(self) -> None:
+        """Raises TargetKindUnavailableError where its ports are this machine's, so that nobody else can have them."""
+        if self._is_our_network:
+            raise TargetKindUnavailableError(
+                f"{self.where} has this machine's own network, so its callback port is taken here",
+                f"run the CLI's login in it, with `{self.entry.engine} exec -it {self.entry.which[0]}`, and open the "
+                "address that it shows: the browser of this machine reaches it",
+            )
 
     async def has_stopped(self) -> bool:
         """Whether it does not run any more; where the engine does not say so, it does."""
@@ -174,8 +196,7 @@ class _Inside:
         self._client.change_terminal_size(width, height)
 
     def terminate(self) -> None:
-        """End the client: inside, that is the end of input."""
-        self._client.terminate()
+        """Nothing: a signal would end the client alone, and with it what was said to the process inside."""
 
     def close(self) -> None:
         """Let go of it; never raises."""
@@ -210,6 +231,11 @@ class _Output:
         if not data:
             await self._process.ended()
         return data
+
+
+def _has_line(said: bytes, nonce: str) -> bool:
+    """Whether the line with the nonce is there, to its end."""
+    return b"\n" in said.partition(nonce.encode())[2]
 
 
 # --- the engines -----------------------------------------------------------------------------------------------------

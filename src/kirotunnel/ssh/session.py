@@ -93,6 +93,10 @@ class Host(Protocol):
     """Where commands run."""
 
     @property
+    def network(self) -> str | None:
+        """The network that it shares with us, as Linux calls it (namespaces(7)); None for another machine."""
+
+    @property
     def where(self) -> str:
         """How messages call it."""
 

@@ -13,6 +13,7 @@ import os
 import signal
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
 from subprocess import PIPE
 from typing import Final
 
@@ -34,6 +35,13 @@ class ThisMachine:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Never done."""
         self._started: list[_Started] = []
+
+    @property
+    def network(self) -> str | None:
+        """Our own; None where the system has no such name."""
+        with contextlib.suppress(OSError):
+            return str(Path("/proc/self/ns/net").readlink())
+        return None
 
     async def start(
         self,
