@@ -50,6 +50,9 @@ class Server:
     """A known_hosts file with these lines, on this side."""
     identity_file: Path
     _namespace: Namespace
+    _argv: Sequence[str]
+    _ready: str
+    """What it says once it takes connections: a regular expression."""
     _process: subprocess.Popen[str]
     _lines: list[str] = field(default_factory=list)
     _said: threading.Condition = field(default_factory=threading.Condition)
@@ -129,17 +132,29 @@ class Server:
         if self._process.stderr is not None and not (self._reader and self._reader.is_alive()):
             self._process.stderr.close()
 
+    def restart(self, machine: RemoteMachine) -> None:
+        """Start it again after `stop`, with the same keys and settings."""
+        self._process = self._namespace.spawn(self._argv)
+        self.forget_log()
+        self._log_ended = False
+        self._begin(machine)
+
+    def descriptors(self) -> set[int]:
+        """Those by which this process reads its log."""
+        log = self._process.stderr
+        return {log.fileno()} if log is not None and not log.closed else set()
+
     def _sessions(self) -> list[int]:
         """The server's processes that each serve one connection; orphans too, which are so when it was stopped."""
         found = [*_descendants(self.pid), *_descendants(self._namespace.init_pid)] if self.pid else []
         return [pid for pid in found if is_server_process(pid)]
 
-    def _begin(self, machine: RemoteMachine, ready: str) -> None:
+    def _begin(self, machine: RemoteMachine) -> None:
         """Read its log from now on, and wait until it listens."""
         self._reader = threading.Thread(target=self._read, name=f"log of port {self.port}", daemon=True)
         self._reader.start()
         try:
-            self.wait_for_log(ready, timeout=_START_TIMEOUT)
+            self.wait_for_log(self._ready, timeout=_START_TIMEOUT)
             (self.pid,) = children_of(self._process.pid)
             if (self.host, self.port) not in machine.listeners():
                 raise RuntimeError(f"the server does not listen on {self.host}:{self.port}:\n{self.log}")
@@ -184,9 +199,8 @@ def start_openssh(
     ]
     config = f"/run/lab/sshd_{port}.conf"
     machine.write(config, "\n".join(lines) + "\n")
-    server = _spawn(machine, [_program("sshd"), "-D", "-e", "-f", config], port, keys)
-    server._begin(machine, rf"^Server listening on {re.escape(machine.address)} port {port}")
-    return server
+    ready = rf"^Server listening on {re.escape(machine.address)} port {port}"
+    return _spawn(machine, [_program("sshd"), "-D", "-e", "-f", config], port, keys, ready)
 
 
 def start_dropbear(machine: RemoteMachine, port: int, extra: Sequence[str] = ()) -> Server:
@@ -205,25 +219,27 @@ def start_dropbear(machine: RemoteMachine, port: int, extra: Sequence[str] = ())
     options = ["-F", "-E", "-m", "-p", f"{machine.address}:{port}", "-r", _inside(machine, key), "-P", ""]
     passwords = [] if "--with-passwords" in extra else ["-s"]
     argv = [_program("dropbear"), *options, *passwords, *(word for word in extra if word != "--with-passwords")]
-    server = _spawn(machine, argv, port, [key])
-    server._begin(machine, "Not backgrounding")
-    return server
+    return _spawn(machine, argv, port, [key], "Not backgrounding")
 
 
-def _spawn(machine: RemoteMachine, argv: Sequence[str], port: int, host_keys: Sequence[Path]) -> Server:
+def _spawn(machine: RemoteMachine, argv: Sequence[str], port: int, host_keys: Sequence[Path], ready: str) -> Server:
     name = machine.address if port == 22 else f"[{machine.address}]:{port}"
     known = "".join(f"{name} {public_key(key)}\n" for key in host_keys)
     known_hosts = machine.client_directory / f"known_hosts_{port}"
     known_hosts.write_text(known)
-    return Server(
+    server = Server(
         host=machine.address,
         port=port,
         host_key_line=known.strip(),
         known_hosts_file=known_hosts,
         identity_file=machine.keys.plain,
         _namespace=machine.namespace,
+        _argv=argv,
+        _ready=ready,
         _process=machine.namespace.spawn(argv),
     )
+    server._begin(machine)
+    return server
 
 
 def _host_key(machine: RemoteMachine, port: int, kind: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -63,11 +64,13 @@ class Screen:
     def remote(self, text: str) -> None:
         """What the remote CLI drew."""
         if not self._quiet:
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(text)
+                sys.stderr.flush()
 
     def _line(self, text: str) -> None:
-        click.echo(text, err=True, color=self._color)
+        with contextlib.suppress(OSError):  # a terminal that was closed: its SIGHUP is on its way
+            click.echo(text, err=True, color=self._color)
 
     def _styled(self, text: str, *, fg: str) -> str:
         return click.style(text, fg=fg) if self._color else text

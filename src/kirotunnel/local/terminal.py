@@ -88,9 +88,10 @@ class Terminal:
         return (size.columns, size.lines)
 
     def show(self, text: str) -> None:
-        """Write to the terminal as it is: the caller has made it harmless."""
-        self._out.write(text)
-        self._out.flush()
+        """Write to the terminal as it is: the caller has made it harmless. One that was closed shows nothing."""
+        with contextlib.suppress(OSError):
+            self._out.write(text)
+            self._out.flush()
 
     # --- questions (ssh.prompts.Prompts) -----------------------------------------------------------------------------
 
