@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         logout,
         parse_container,
         parse_pod,
+        run,
         token,
         whoami,
     )
@@ -52,6 +53,7 @@ _LAZY = [
     "logout",
     "parse_container",
     "parse_pod",
+    "run",
     "token",
     "whoami",
 ]
@@ -73,6 +75,7 @@ __all__ = [
     "logout",
     "parse_container",
     "parse_pod",
+    "run",
     "token",
     "whoami",
 ]

@@ -15,6 +15,8 @@ from kirotunnel.flows.native_login import SignInResult, sign_in
 from kirotunnel.flows.remote_account import RemoteOptions, remote_logout, remote_whoami
 from kirotunnel.flows.remote_login import LoginOptions, LoginResult
 from kirotunnel.flows.remote_login import login as _login
+from kirotunnel.flows.run import RunOptions, Streams
+from kirotunnel.flows.run import run as _run
 from kirotunnel.flows.session import Choice, LogoutResult, Sessions
 from kirotunnel.flows.sign_in_environment import SignInEnvironment
 from kirotunnel.flows.sign_in_route import SignInOptions
@@ -44,6 +46,7 @@ __all__ = [
     "logout",
     "parse_container",
     "parse_pod",
+    "run",
     "token",
     "whoami",
 ]
@@ -194,6 +197,46 @@ async def attach(
         timeout_s=timeout_s,
     )
     return await _attach(options, Environment(conversation=Silence(on_event), prompts=prompts or Nobody()))
+
+
+async def run(
+    target: str,
+    command: Sequence[str],
+    *,
+    profile: str | None = None,
+    ssh: SSHOptions | None = None,
+    trust_url_hosts: Sequence[str] = (),
+    timeout_s: float | None = None,
+    browser: Browser | None = None,
+    prompts: Prompts | None = None,
+    stdin: int = 0,
+    stdout: int = 1,
+    stderr: int = 2,
+    on_event: Callable[[Event], None] | None = None,
+) -> int:
+    """Run a command on a remote machine, with its browser and its callbacks brought here; its exit code.
+
+    Several words of `command` are the command to the letter, a single one is a line for the shell there. `profile`
+    names what is known of it (default: the profile that recognises it). The descriptors are joined to its streams
+    (default: this process's own); it gets no terminal. `timeout_s` is in seconds, for all of it. `browser`, `prompts`
+    and `on_event` are as for `login`; where nobody answers, an unknown host ends the command. Raises KirotunnelError;
+    cancelling it ends the command, and leaves nothing behind, here or there.
+    """
+    options = RunOptions(
+        target=target,
+        command=tuple(command),
+        ssh=ssh or SSHOptions(),
+        terminal=False,
+        profile=profile,
+        trusted_hosts=tuple(TrustedHost.parse(text) for text in trust_url_hosts),
+        timeout_s=timeout_s,
+    )
+    environment = Environment(
+        conversation=Silence(on_event),
+        prompts=prompts or Nobody(),
+        browser=browser or DefaultBrowser(),
+    )
+    return await _run(options, environment, Streams(stdin=stdin, stdout=stdout, stderr=stderr))
 
 
 async def login_here(
