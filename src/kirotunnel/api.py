@@ -203,6 +203,7 @@ async def run(
     target: str,
     command: Sequence[str],
     *,
+    inside: Container | Pod | None = None,
     profile: str | None = None,
     ssh: SSHOptions | None = None,
     trust_url_hosts: Sequence[str] = (),
@@ -218,14 +219,15 @@ async def run(
 
     Several words of `command` are the command to the letter, a single one is a line for the shell there. `profile`
     names what is known of it (default: the profile that recognises it). The descriptors are joined to its streams
-    (default: this process's own); it gets no terminal. `timeout_s` is in seconds, for all of it. `browser`, `prompts`
-    and `on_event` are as for `login`; where nobody answers, an unknown host ends the command. Raises KirotunnelError;
+    (default: this process's own); it gets no terminal. `timeout_s` is in seconds, for all of it. `inside`,
+    `browser`, `prompts` and `on_event` are as for `login`; where nobody answers, an unknown host ends the command. Raises KirotunnelError;
     cancelling it ends the command, and leaves nothing behind, here or there.
     """
     options = RunOptions(
         target=target,
         command=tuple(command),
         ssh=ssh or SSHOptions(),
+        inside=inside,
         terminal=False,
         profile=profile,
         trusted_hosts=tuple(TrustedHost.parse(text) for text in trust_url_hosts),
