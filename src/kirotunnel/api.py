@@ -74,7 +74,7 @@ async def login(
     """Sign the CLI on a remote machine in, with a browser of this machine.
 
     The arguments are the options of `kirotunnel login`; `timeout_s` is in seconds, for the whole sign-in. `inside` is a
-    container on the target, by `parse_container("web")` or `parse_pod("prod/web-0/app")`; with it the target `localhost`
+    container on the target, by `parse_container("web")` or `parse_pod("prod/web/app")`; with it the target `localhost`
     needs no SSH. `browser` opens the pages (default: this machine's own), `prompts` answers SSH's questions (default:
     nobody does), `paste` brings the address that the browser ended on, so that nothing is listened on here (default:
     listeners), `on_event` is called in the event loop with each event. Raises KirotunnelError, whose class and `code`
