@@ -355,6 +355,7 @@ def test_what_a_killed_process_leaves_is_cleaned_up_by_the_next(machine: Machine
 def test_while_the_first_is_stopped_its_guest_serves_itself_and_nothing_is_lost(machine: Machine) -> None:
     first, second = machine.two()
     first.kill(signal.SIGSTOP)
+    assert "listen" in second.lease("early")
     assert read(machine.call_back("two")).title == "Done on two"
     for_first = machine.call_back("one")
     assert "listen" in second.lease("three")

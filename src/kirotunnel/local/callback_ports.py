@@ -39,7 +39,7 @@ from kirotunnel.wire.sharing import ANY, STATE, WIDE, keys_of, keys_of_leg, page
 
 _log = logging.getLogger(__name__)
 
-AWAKE_S: Final = 0.5
+AWAKE_S: Final = 1.0
 """Seconds in which another process that shares a port shows that it is awake."""
 _MAX_SPENT: Final = 256
 """Callbacks that a port remembers once their leg is over."""

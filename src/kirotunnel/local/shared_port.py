@@ -40,9 +40,9 @@ from kirotunnel.wire.sharing import (
     Welcome,
 )
 
-HELLO_S: Final = 2.0
-"""Seconds that the other side has for its first word."""
-JOIN_S: Final = 5.0
+HELLO_S: Final = 5.0
+"""Seconds that the other side has for its first word: it may be busy starting its own login."""
+JOIN_S: Final = 10.0
 """Seconds in which it must be clear who has the port."""
 TRANSITION_S: Final = 0.5
 """Seconds in which one of those who still have a port takes it over."""
@@ -445,6 +445,10 @@ class SharedPort:
         elif not hangs and self._by_ourselves:
             self.server.pause()
         self._by_ourselves = hangs
+        if hangs:
+            for number, claim in self._claims.items():
+                if not claim.done():
+                    claim.set_result(Claimed(number, ()))  # it is told when it is back
         with contextlib.suppress(ChannelEndedError):
             self._link.send(Ping())
 
