@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,7 +22,7 @@ from integration.openid_provider import running_provider
 from lab.remote import RemoteMachine
 from lab.requirements import require, unmet
 from lab.servers import Server
-from real_clis.catalogue import CLIS, FOLDER, HOME, MSAL, USER, RealCLI
+from real_clis.catalogue import CLIS, FOLDER, HOME, MSAL, OIDC_AGENT, USER, RealCLI
 
 pytestmark = pytest.mark.browser
 
@@ -91,7 +94,34 @@ def test_by_a_posted_form(zoo: Zoo, issuer: str, person: Person, tmp_path: Path)
     assert_free({leg.port})
 
 
-def started(zoo: Zoo, cli: RealCLI, issuer: str, directory: Path) -> Iterator[Running]:
+OIDC_GEN_PROFILE: Final = """\
+about = "oidc-agent's oidc-gen"
+ports = [4242]
+environment = { OIDC_PASSWORD = "of-no-value" }
+success = '^Everything setup correctly!'
+
+[gate]
+several_callbacks = false
+"""
+
+
+def test_with_a_profile_of_the_users_own(
+    zoo: Zoo, issuer: str, person: Person, tmp_path: Path, scrubbed_environment: Path
+) -> None:
+    profile = scrubbed_environment / ".config" / "kirotunnel" / "profiles" / "oidc-gen.toml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(OIDC_GEN_PROFILE)
+    cli = replace(OIDC_AGENT, environment={})  # what it needs is in the profile
+    with started(zoo, cli, issuer, tmp_path) as run:
+        tab = person.open(run.next_page())
+        tab.sign_in()
+        tab.continue_()
+        assert_done(run, tab, cli)
+        assert "says that it is signed in" in run.stderr
+    assert_free({4242})
+
+
+def started(zoo: Zoo, cli: RealCLI, issuer: str, directory: Path) -> AbstractContextManager[Running]:
     command = install(zoo.remote, cli, issuer)
     return running(zoo, directory, command, trust=[urlsplit(issuer).netloc])
 
