@@ -14,6 +14,7 @@ import pytest
 
 from e2e.conftest import Box, MakeBox
 from e2e.harness import ROBOT, Run, finish, kirotunnel, listening_here, read_event, start
+from lab.remote import RemoteMachine
 from lab.servers import Server
 
 OLD = {"KIRO_STANDIN_VERSION": "2.0.0"}
@@ -87,6 +88,18 @@ def test_the_waiting_login_is_found_and_its_callback_delivered(
     terminal.child.expect("Signed in with Google")
     assert len([event for event in box.log() if event["event"] == "accepted"]) == 1
     assert not listening_here(terminal.port)
+
+
+def test_a_server_that_forwards_nothing_and_gives_one_session(
+    make_box: MakeBox, remote: RemoteMachine, open_terminal: Callable[[Box], Terminal]
+) -> None:
+    box = make_box(remote.sshd(extra=["MaxSessions 1", "DisableForwarding yes"]), **OLD)
+    terminal = open_terminal(box)
+    process = start(*attach_arguments(box))
+    assert read_event(process, "tunnel_opened")["via"] == "exec"
+    visit(terminal.press_enter())
+    assert finish(process).code == 0
+    terminal.child.expect("Signed in with Google")
 
 
 def test_a_port_can_be_named(make_box: MakeBox, sshd: Server, open_terminal: Callable[[Box], Terminal]) -> None:

@@ -261,6 +261,18 @@ def test_a_holder_that_somebody_kills_takes_the_cli_along(make_box: MakeBox, ssh
     assert "was ended there" in run.named("failed")[0]["message"]
 
 
+def test_a_control_shell_that_somebody_kills_is_started_anew(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:
+    box = make_box(sshd)
+    with running_login(box, tmp_path) as login:
+        page = login.next_page()
+        box.remote.run(["pkill", "-KILL", "-o", "-x", "-u", box.user, "sh"])
+        login.wait_for("reconnected")
+        walk(page, "google")
+        run = login.end()
+    assert_signed_in(run, "google")
+    assert_only_callbacks_arrived(box, "google")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_after_a_drop_leaves_nothing(
     make_box: MakeBox, sshd: Server, tmp_path: Path, number: signal.Signals, code: int
@@ -291,6 +303,7 @@ def test_ctrl_c_while_there_is_no_connection(make_box: MakeBox, remote: RemoteMa
 HIDDEN: Final = {
     "script": (),
     "python3": ("script",),
+    "perl": ("script", "python3"),
 }
 
 

@@ -87,7 +87,7 @@ async def _attach(options: AttachOptions, environment: Environment, session: Ses
     try:
         rows = await shell.look_for_listeners(cli=options.cli, profile=profile)
         port = await _choose_port(options, environment, profile, rows)
-        await _deliver_one(options, environment, session, profile, port)
+        await _deliver_one(options, environment, session, shell, profile, port)
     finally:
         await shell.finish()
     return AttachResult(target=options.target, port=port)
@@ -135,14 +135,19 @@ async def _ask_which(options: AttachOptions, environment: Environment, candidate
 
 
 async def _deliver_one(
-    options: AttachOptions, environment: Environment, session: Session, profile: Profile, port: int
+    options: AttachOptions,
+    environment: Environment,
+    session: Session,
+    shell: ControlShell,
+    profile: Profile,
+    port: int,
 ) -> None:
     conversation = environment.conversation
     observer = _Observer(environment)
     route = Route(
         rule=LegRule(leg=1, paths=frozenset(profile.callback_paths), state=None),
         port=port,
-        dial=partial(dial_target, session, port),
+        dial=partial(dial_target, session, port, beside=shell),
         observer=observer,
         cli=options.cli,
         host=options.place,

@@ -321,7 +321,7 @@ class _Login:
         while True:
             now = await self._link.when_up()
             try:
-                return await dial_target(now.session, port)
+                return await dial_target(now.session, port, beside=now.shell)
             except KirotunnelError as exc:
                 if not self._link.broken(now, exc):
                     raise
@@ -399,7 +399,7 @@ class _Login:
         now = self._link.now
         if self._holds is not None:
             await self._release_holds()  # of a connection that was lost
-        self._holds = PortHolds(now.session, now.shell.listeners, lease_s=self._lease_s)
+        self._holds = PortHolds(now.session, now.shell, lease_s=self._lease_s)
         held = await self._holds.take(busy)
         for port, holder in busy.items():
             if port in self._steered:

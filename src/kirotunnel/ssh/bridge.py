@@ -15,6 +15,7 @@ import asyncssh
 
 from kirotunnel.errors import CallbackUndeliveredError, ForwardingRefusedError, KirotunnelError
 from kirotunnel.ssh.container import ContainerSession
+from kirotunnel.ssh.control import ControlShell, start_shell
 from kirotunnel.ssh.forwards import forwards_to_target
 from kirotunnel.ssh.scripts import assignments, read_script
 from kirotunnel.ssh.session import ByteStream, Process, Session, raise_if_lost
@@ -39,8 +40,12 @@ async def way_to_target(session: Session) -> Way:
         return "direct-tcpip"  # the connection is gone, and says so by itself
 
 
-async def dial_target(session: Session, port: int, addresses: Sequence[str] = ("127.0.0.1",)) -> ByteStream:
+async def dial_target(
+    session: Session, port: int, addresses: Sequence[str] = ("127.0.0.1",), *, beside: ControlShell | None = None
+) -> ByteStream:
     """One connection to that port of the target's loopback, made once; the next address is tried where one refuses.
+
+    `beside` is the control shell, whose channel carries it where there is no other.
 
     Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where the server forbids forwarding
     and the target has nothing to carry it instead.
@@ -48,22 +53,24 @@ async def dial_target(session: Session, port: int, addresses: Sequence[str] = ("
     *others, last = addresses
     for address in others:
         with contextlib.suppress(CallbackUndeliveredError):
-            return await _dial(session, port, address)
-    return await _dial(session, port, last)
+            return await _dial(session, port, address, beside)
+    return await _dial(session, port, last, beside)
 
 
-async def _dial(session: Session, port: int, address: str) -> ByteStream:
+async def _dial(session: Session, port: int, address: str, beside: ControlShell | None) -> ByteStream:
     try:
         return await session.dial(port, address)
     except ForwardingRefusedError as refused:
         # Refused before anything was dialled there: the CLI's listener has seen nothing yet.
-        return await _by_command(session, port, address, refused)
+        return await _by_command(session, port, address, refused, beside)
 
 
-async def _by_command(session: Session, port: int, address: str, refused: ForwardingRefusedError) -> ByteStream:
+async def _by_command(
+    session: Session, port: int, address: str, refused: ForwardingRefusedError, beside: ControlShell | None
+) -> ByteStream:
     nonce = secrets.token_hex(12)
     try:
-        process = await session.start("exec /bin/sh")
+        process = await start_shell(session, beside)
     except KirotunnelError as exc:
         raise ForwardingRefusedError(f"{refused.message}, and starts no other session either") from exc
     try:

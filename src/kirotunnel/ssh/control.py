@@ -21,10 +21,19 @@ import asyncssh
 from kirotunnel.errors import ConnectionLostError, SessionRefusedError
 from kirotunnel.events import Account
 from kirotunnel.profiles.profile import Profile
+from kirotunnel.ssh.jobs import Job
 from kirotunnel.ssh.scripts import assignments, function, read_script
 from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.listeners import ListeningPort
-from kirotunnel.wire.records import Record, RecordReader, RemoteFacts, read_account, read_facts, read_listeners
+from kirotunnel.wire.records import (
+    Record,
+    RecordReader,
+    RemoteFacts,
+    decoded,
+    read_account,
+    read_facts,
+    read_listeners,
+)
 from kirotunnel.wire.terminal import one_line
 from kirotunnel.wire.whoami import WhoamiPatterns
 
@@ -40,6 +49,9 @@ _STDERR_KEPT: Final = 2000
 _PID: Final = re.compile(r"[0-9]{1,10}")
 _OF_THE_LOGIN: Final = frozenset({"url", "out64", "out16", "exited", "typed", "gone"})
 """Records that are no answer: what comes of the login, as it comes."""
+_OF_A_JOB: Final = frozenset({"job64", "job16", "job-ended"})
+MAX_JOBS: Final = 4
+"""Shells beside the control shell: each takes one of the descriptors that a shell can name by one digit."""
 
 Prepare = Literal["always", "signed-out", "never"]
 """When the directory with the opener is made."""
@@ -79,6 +91,7 @@ class ControlShell:
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self._patterns: WhoamiPatterns | None = None
+        self._jobs: dict[int, Job] = {}
         self.directory: str | None = None
         """The private directory for a command of the person's own, once it was made."""
 
@@ -212,6 +225,18 @@ class ControlShell:
             with contextlib.suppress(asyncssh.Error, OSError):
                 self._process.stdin.write(script.encode())
 
+    async def start_job(self) -> Process:
+        """Start a shell beside this one, on this channel. Raises SessionRefusedError or ConnectionLostError."""
+        number = next((number for number in range(1, MAX_JOBS + 1) if number not in self._jobs), None)
+        if number is None:
+            raise SessionRefusedError(f"{self._where} gives one session, and that is busy")
+        self._jobs[number] = job = Job(number, self.tell)
+        records = await self._request(f"job {number}\n")
+        if not any(record.key == "job" and record.value == f"{number} begun" for record in records):
+            del self._jobs[number]
+            raise SessionRefusedError(f"our shell on {self._where} cannot start another")
+        return job
+
     async def stop(self) -> None:
         """End the CLI's login."""
         with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError):
@@ -280,11 +305,15 @@ class ControlShell:
                 await asyncio.sleep(0)  # reading what is here already does not wait, and others have a turn too
         except (asyncssh.Error, OSError):
             pass  # its end is what counts
+        for job in self._jobs.values():
+            job.over()
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(self._ended())
 
     def _dispatch(self, record: Record) -> None:
-        if record.key in _OF_THE_LOGIN:
+        if record.key in _OF_A_JOB:
+            self._hear_job(record)
+        elif record.key in _OF_THE_LOGIN:
             if self._hear is not None:
                 self._hear(record)
         elif record.key == "done" and record.value == self._awaited:
@@ -294,6 +323,17 @@ class ControlShell:
         elif self._collected_size < MAX_ANSWER:
             self._collected_size += len(record.value) + _RECORD_COST
             self._collected.append(record)
+
+    def _hear_job(self, record: Record) -> None:
+        number, _, value = record.value.partition(" ")
+        job = self._jobs.get(int(number) if number.isdecimal() else 0)
+        if job is None:
+            return
+        if record.key == "job-ended":
+            del self._jobs[int(number)]
+            job.over()
+        elif not job.ended.is_set():
+            job.stdout.feed_data(decoded(record.key, value))
 
     async def _read_errors(self) -> None:
         process = self._process
@@ -329,6 +369,16 @@ class ControlShell:
             return ConnectionLostError(f"our shell on {self._where} was ended")
         words = one_line(self._stderr.decode("utf-8", "replace"))
         return SessionRefusedError(f"{self._where} did not run our shell" + (f": {words}" if words else ""))
+
+
+async def start_shell(session: Session, beside: ControlShell | None) -> Process:
+    """A shell on a channel of its own; where the server gives none, beside that one. Raises as `Session.start`."""
+    try:
+        return await session.start("exec /bin/sh")
+    except SessionRefusedError:
+        if beside is None:
+            raise
+    return await beside.start_job()
 
 
 def opened_url(record: Record) -> str | None:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Final, NoReturn
 
 import asyncssh
 
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.ssh.connection import SSHSession, connect
+from kirotunnel.ssh.control import ControlShell, start_shell
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.scripts import assignments, read_script
 from kirotunnel.ssh.session import Process, Session
-from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import RecordReader
 from kirotunnel.wire.terminal import one_line
 
@@ -29,15 +29,13 @@ EXEC_TIMEOUT_S: Final = 5.0
 # What these servers listen on for us is free again as soon as they are told so.
 _LET_GO_WHEN_TOLD: Final = ("openssh", "asyncssh")
 
-Listeners = Callable[[], Awaitable[list[ListeningPort] | None]]
-
 
 class PortHolds:
     """The ports of one login that are held on its target."""
 
-    def __init__(self, session: Session, listeners: Listeners, *, lease_s: int) -> None:
+    def __init__(self, session: Session, shell: ControlShell, *, lease_s: int) -> None:
         self._session = session
-        self._listeners = listeners
+        self._shell = shell
         self._lease_s = lease_s
         self._stack = contextlib.AsyncExitStack()
 
@@ -93,7 +91,7 @@ class PortHolds:
 
     async def _by_exec(self, ports: Collection[int]) -> dict[int, str]:
         try:
-            process = await self._session.start("exec /bin/sh")
+            process = await start_shell(self._session, self._shell)
         except KirotunnelError:
             return {}
         self._stack.push_async_callback(_end, process)
@@ -106,7 +104,7 @@ class PortHolds:
                 said = await _held_by(process, RecordReader(nonce))
         except (TimeoutError, asyncssh.Error, OSError):
             return held
-        rows = await self._listeners() if said else None
+        rows = await self._shell.listeners() if said else None
         there = None if rows is None else {row.port for row in rows}
         # What is not among the listeners there was said, but not done.
         return {port: f"exec:{tool}" for port, tool in said.items() if port in ports and (not there or port in there)}

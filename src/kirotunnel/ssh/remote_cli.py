@@ -8,8 +8,6 @@ CLI runs on a channel of the connection instead, and ends with it.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import secrets
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ import asyncssh
 
 from kirotunnel.errors import SessionRefusedError
 from kirotunnel.ssh.control import ControlShell
+from kirotunnel.ssh.jobs import printf_format
 from kirotunnel.ssh.session import Process, Session
-from kirotunnel.wire.records import Record
+from kirotunnel.wire.records import Record, decoded
 
 CHUNK: Final = 8 * 1024
 MAX_OUTPUT: Final = 8 * 1024 * 1024
@@ -65,7 +64,7 @@ class RemoteCLI(Protocol):
 class _Keys:
     number: int
     format: str
-    """For printf, which every shell has, and which takes every byte."""
+    """For printf."""
 
     @property
     def script(self) -> str:
@@ -112,7 +111,7 @@ class HeldCLI:
                     self.urls += 1
                     self._watcher.url(url)
             case "out64" | "out16":
-                self._printed(_decoded(key, value))
+                self._printed(decoded(key, value))
             case "typed":
                 self._unsaid = [keys for keys in self._unsaid if str(keys.number) != value]
             case "exited":
@@ -157,7 +156,7 @@ class HeldCLI:
         if not keys or len(self._unsaid) >= _MAX_UNSAID:
             return
         self._typed += 1
-        said = _Keys(self._typed, "".join(f"\\{key:03o}" for key in keys))
+        said = _Keys(self._typed, printf_format(keys))
         self._unsaid.append(said)
         if self._shell is not None:
             self._shell.tell(said.script)
@@ -171,13 +170,6 @@ class HeldCLI:
 
 def _resize(columns: int, rows: int) -> str:
     return f"resize {columns} {rows}\n"
-
-
-def _decoded(key: str, text: str) -> bytes:
-    try:
-        return base64.b64decode(text) if key == "out64" else bytes.fromhex(text)
-    except (binascii.Error, ValueError):
-        return b""  # none of ours
 
 
 def _exit_code(text: str) -> int | None:

@@ -6,6 +6,7 @@ a line `NONCE key value`, looked for wherever the nonce stands in a line.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,6 +59,14 @@ class RecordReader:
             return None
         key, _, value = content.decode("utf-8", "replace").rstrip("\r").partition(" ")
         return Record(key, value)
+
+
+def decoded(key: str, text: str) -> bytes:
+    """The bytes of a record that holds some: its key ends in how they are written, base64 or hexadecimal."""
+    try:
+        return base64.b64decode(text) if key.endswith("64") else bytes.fromhex(text)
+    except ValueError:
+        return b""  # none of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,9 +186,10 @@ start_cli() {
 		lease_pid=
 		printf 'rows %s cols %s\n' "$4" "$3" >"$D/size"
 		(
+			alone
 			case $locale in unset) unset LC_ALL ;; *) LC_ALL=$locale ;; esac
 			leading /bin/sh "$D/holder" "$1" "$2"
-		) </dev/null >/dev/null 2>&1 9<&- &
+		) </dev/null >/dev/null 2>&1 &
 	fi
 	follow 0 0
 }
@@ -226,7 +227,8 @@ follow() {
 
 # By `exec`: dash keeps a copy of what is redirected for a function.
 urls_and_end() {
-	exec 8<"$D/urls" <"$D/pipe.$G" 9<&-
+	exec 8<"$D/urls" <"$D/pipe.$G"
+	alone
 	number=0 part= told=
 	while :; do
 		while IFS= read -r line <&8 || { part=$part$line && false; }; do
@@ -251,16 +253,17 @@ urls_and_end() {
 
 # In pieces that a pipe takes whole, so that nothing of ours gets into their middle; BusyBox' tail looks once a second.
 output() {
-	exec </dev/null 9<&-
+	exec </dev/null
+	alone
 	encoding
 	if tail --version 2>/dev/null | grep -q -i coreutils; then
-		tail --pid="$$" -s 0.2 -c "+$(($1 + 1))" -f "$D/out" 2>/dev/null | while piece; do :; done
+		tail --pid="$$" -s 0.2 -c "+$(($1 + 1))" -f "$D/out" 2>/dev/null | while piece out; do :; done
 		return
 	fi
 	exec 7<"$D/out"
 	[ "$1" -eq 0 ] || dd bs="$1" count=1 <&7 >/dev/null 2>&1
 	while kill -0 "$$" 2>/dev/null && [ -d "$D" ]; do
-		piece <&7 || sleep 0.2 2>/dev/null || sleep 1
+		piece out <&7 || sleep 0.2 2>/dev/null || sleep 1
 	done
 }
 
@@ -272,10 +275,10 @@ encoded() {
 	case $code in 64) base64 ;; *) od -An -v -tx1 ;; esac
 }
 
-# piece: say the next of the standard input, encoded; 1 where there is none.
+# piece KEY [NUMBER]: say the next of the standard input, encoded; 1 where there is none.
 piece() {
 	bytes=$(dd bs="$most" count=1 2>/dev/null | encoded)
-	[ -n "$bytes" ] && say "out$code" $bytes
+	[ -n "$bytes" ] && say "$1$code" $2 $bytes
 }
 
 # typed NUMBER KEYS: pass keys on, once, however often it is said; the keys are a format of printf.
@@ -288,6 +291,28 @@ typed() {
 	fi
 	say typed "$1"
 }
+
+# --- shells beside this one, on this channel: job N's input is our descriptor N + 2, so there are four ---
+
+alone() { exec 3<&- 4<&- 5<&- 6<&- 9<&-; }
+
+job() {
+	[ -n "$D" ] || D=$(mktemp -d "${TMPDIR:-/tmp}/kirotunnel.XXXXXXXXXX") || D=
+	[ -n "$D" ] && rm -f "$D/job.$1" && mkfifo -m 600 "$D/job.$1" && eval "exec $(($1 + 2))<>\"\$D/job.\$1\"" || return 0
+	(
+		exec <"$D/job.$1"
+		alone
+		encoding
+		/bin/sh 2>/dev/null | while piece job "$1"; do :; done
+		say job-ended "$1"
+	) &
+	say job "$1" begun
+}
+
+# job_input N FORMAT
+job_input() { eval "printf \"\$2\" >&$(($1 + 2))" 2>/dev/null; }
+
+job_end() { eval "exec $(($1 + 2))<&-"; }
 
 # resize COLUMNS ROWS
 resize() {
