@@ -304,6 +304,8 @@ HIDDEN: Final = {
     "script": (),
     "python3": ("script",),
     "perl": ("script", "python3"),
+    "tmux": ("script", "python3", "perl"),
+    "screen": ("script", "python3", "perl", "tmux"),
 }
 
 

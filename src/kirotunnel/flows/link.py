@@ -77,6 +77,7 @@ class Link:
             raise
         self._up.set()
         session.lost.add_done_callback(lambda lost: self._broken(standing.number, lost.result()))
+        shell.over.add_done_callback(lambda over: self._broken(standing.number, over.result()))
 
     def broken(self, standing: Standing, error: KirotunnelError) -> bool:
         """Whether an error is the loss of that connection, of which is told once."""

@@ -92,6 +92,8 @@ class ControlShell:
         self._turn = asyncio.Lock()
         self._patterns: WhoamiPatterns | None = None
         self._jobs: dict[int, Job] = {}
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done when the shell has ended and was not let go of, with how."""
         self.directory: str | None = None
         """The private directory for a command of the person's own, once it was made."""
 
@@ -307,6 +309,8 @@ class ControlShell:
             pass  # its end is what counts
         for job in self._jobs.values():
             job.over()
+        if not self.over.done():
+            self.over.set_result(self._ended().message)
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(self._ended())
 

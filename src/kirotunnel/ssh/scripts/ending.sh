@@ -33,7 +33,6 @@ stop_cli() {
 	[ -d "$D" ] || return 0
 	: >"$D/stop" # what has written no pid yet looks for it then
 	[ -S "$D/tmux" ] && tmux -S "$D/tmux" kill-server 2>/dev/null
-	[ -s "$D/screen" ] && screen -S "kirotunnel.${D##*.}" -X quit >/dev/null 2>&1
 	ours "$D/pid" || return 0
 	kill -TERM "-$p" 2>/dev/null || { pkill -TERM -P "$p"; kill -TERM "$p"; } 2>/dev/null
 	i=0
@@ -47,15 +46,15 @@ stop_cli() {
 	rm -f "$D/pid"
 }
 
-# leading COMMAND...: run it as the leader of a session of its own, with what the target has for that.
+# leading COMMAND...: become it, as the leader of a session of its own, by what the target has for that. For subshells.
 leading() {
 	if command -v setsid >/dev/null 2>&1; then
-		setsid "$@"
+		exec setsid "$@"
 	elif python3 -c '' 2>/dev/null; then
-		python3 -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])' "$@"
+		exec python3 -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])' "$@"
 	elif perl -e '' 2>/dev/null; then
-		perl -e 'use POSIX; POSIX::setsid(); exec @ARGV' "$@"
-	else
-		(trap '' HUP && exec "$@")
+		exec perl -e 'use POSIX; POSIX::setsid(); exec @ARGV' "$@"
 	fi
+	trap '' HUP
+	exec "$@"
 }

@@ -21,8 +21,8 @@ guard() {
 	while [ "$left" -gt 0 ] && lives "$$" && [ -d "$D" ]; do
 		sleep 2
 		left=$((left - 2))
-		set -- $(wc -c <"$D/urls" 2>/dev/null)
-		[ "${1:-0}" -lt 4000000 ] || break
+		set -- $(cat "$D/urls" "$D/out" 2>/dev/null | wc -c)
+		[ "$1" -lt 20000000 ] || break
 	done
 	[ -d "$D" ] || exit 0
 	stop_cli
@@ -99,7 +99,7 @@ while (1) {
     vec($ready, 0, 1) = 1;
     vec($ready, fileno($master), 1) = 1;
     select($ready, undef, undef, 0.2);
-    if (vec($ready, 0, 1)) { sysread(STDIN, my $keys, 4096) and syswrite($master, $keys); }
+    if (vec($ready, 0, 1)) { sysread(STDIN, my $keys, 4096); syswrite($master, $keys); }
     if (vec($ready, fileno($master), 1)) {
         sysread($master, my $data, 65536) or last;
         my $done = 0;
@@ -108,6 +108,33 @@ while (1) {
     $ended ||= waitpid($pid, WNOHANG) == $pid;
 }
 ' "$D/run"
+}
+
+# These two are told each key by a command, and keep the output by themselves; what they run waits until they do.
+by_tmux() {
+	read -r _ rows _ columns <"$D/size"
+	printf 'while [ ! -e %s/go ]; do sleep 0.1 2>/dev/null || sleep 1; done\nexec /bin/sh %s/run\n' "$D" "$D" >"$D/wait"
+	tmux -S "$D/tmux" -f /dev/null new-session -d -x "$columns" -y "$rows" /bin/sh "$D/wait" >/dev/null || return 1
+	tmux -S "$D/tmux" pipe-pane "exec cat >$D/raw" && : >"$D/go"
+	while keys=$(dd bs=256 count=1 2>/dev/null | od -An -v -tx1) && [ -n "$keys" ]; do
+		tmux -S "$D/tmux" send-keys -H $keys
+	done <>"$D/in" >/dev/null &
+	while tmux -S "$D/tmux" has-session; do sleep 0.2 || sleep 1; done 2>/dev/null
+	kill "$!" 2>/dev/null
+}
+
+by_screen() {
+	mkdir -m 700 "$D/screen" || return 1
+	printf 'logfile %s/out\nlogfile flush 0\ndeflog on\nstartup_message off\n' "$D" >"$D/screenrc"
+	SCREENDIR=$D/screen
+	export SCREENDIR
+	while keys=$(dd bs=256 count=1 2>/dev/null | od -An -v -to1) && [ -n "$keys" ]; do
+		stuffed=
+		for key in $keys; do stuffed="$stuffed\\$key"; done
+		screen -S held -p 0 -X stuff "$stuffed"
+	done <>"$D/in" >/dev/null &
+	screen -c "$D/screenrc" -S held -D -m /bin/sh "$D/run" >/dev/null
+	kill "$!" 2>/dev/null
 }
 
 # --- the login ---
@@ -121,11 +148,11 @@ copy <"$D/raw" &
 copier=$!
 exec 3<>"$D/in" 4>"$D/raw"
 if [ "$kind" = - ]; then
-	leading /bin/sh "$D/run" </dev/null >&4 2>&1 3<&- 4>&-
+	(leading /bin/sh "$D/run") </dev/null >&4 2>&1 3<&- 4>&-
 else
 	TERM=$kind
 	export TERM
-	for way in by_script by_python by_perl; do
+	for way in by_script by_python by_perl by_tmux by_screen; do
 		"$way" <&3 >&4 2>/dev/null 3<&- 4>&-
 		[ -e "$D/begun" ] && break
 	done
