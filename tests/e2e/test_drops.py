@@ -21,6 +21,7 @@ from e2e.test_login import PEOPLE, assert_only_callbacks_arrived, assert_signed_
 from e2e.test_remote_mode import at_terminal
 from kirotunnel.sandbox.robot import sign_in
 from lab.remote import RemoteMachine
+from lab.requirements import require
 from lab.servers import Server
 
 SERVERS: Final = ("sshd", "dropbear")
@@ -115,6 +116,38 @@ def test_a_page_that_is_asked_for_and_a_callback_that_comes_while_there_is_no_co
     assert_signed_in(run, "google")
     assert_only_callbacks_arrived(box, "google")
     assert_nothing_doubled(run, 1)
+
+
+def test_a_callback_that_was_sent_when_the_connection_broke_is_not_sent_again(
+    make_box: MakeBox, sshd: Server, tmp_path: Path
+) -> None:
+    box = make_box(sshd)
+    with running_login(box, tmp_path) as login:
+        page = login.next_page()
+        cli = cli_of(box)
+        box.remote.run(["kill", "-STOP", cli])  # its listener takes the request, and nobody reads it yet
+        walking = threading.Thread(target=lambda: asyncio.run(sign_in(page, method="google")))
+        walking.start()
+        login.wait_for("callback_received")
+        assert wait_until(lambda: established(box.remote, 3128))
+        drop(login, sshd)
+        box.remote.run(["kill", "-CONT", cli])
+        run = login.end()
+        walking.join()
+    assert_signed_in(run, "google")
+    assert_only_callbacks_arrived(box, "google")
+    assert_nothing_doubled(run, 1)
+
+
+def cli_of(box: Box) -> str:
+    """The pid there of the CLI whose login waits."""
+    return box.remote.run(["pgrep", "-u", box.user, "-f", "kiro_cli.py login"]).stdout.split()[-1]
+
+
+def established(remote: RemoteMachine, port: int) -> bool:
+    """Whether somebody there is connected to that port."""
+    rows = remote.run(["ss", "-tnH", "state", "established", f"( dport = :{port} )"]).stdout
+    return str(port) in rows
 
 
 def test_a_silent_drop_is_noticed_without_anybody_wanting_something(
@@ -311,6 +344,7 @@ HIDDEN: Final = {
 
 @pytest.mark.parametrize("way", HIDDEN)
 def test_each_way_to_a_terminal_survives_drops(make_box: MakeBox, sshd: Server, way: str) -> None:
+    require(way)
     profiles = '[["first", "arn:aws:x:1"], ["second", "arn:aws:x:2"]]'
     box = make_box(sshd, KIRO_STANDIN_PROFILES=profiles)
     box.remote.hide(*HIDDEN[way])

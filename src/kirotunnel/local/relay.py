@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from kirotunnel.errors import InternalError, KirotunnelError
+from kirotunnel.errors import ConnectionLostError, InternalError, KirotunnelError
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback_server import Answer
@@ -99,6 +99,8 @@ class Route:
         answer = self.page(Page.UNREACHABLE)
         try:
             answer = await self._exchange(request, outcome, among_others)
+        except ConnectionLostError as exc:
+            error, answer = exc, self.page(Page.INTERRUPTED)
         except KirotunnelError as exc:
             error = exc
         except Exception as exc:  # the login must not wait for an answer that nobody gives any more

@@ -58,6 +58,13 @@ class Page(Enum):
         "{cli} on {host} took the answer of the sign-in and says that something is wrong with it.",
         "Return to your terminal: it says whether you are signed in.",
     )
+    INTERRUPTED = _Words(
+        502,
+        _OPEN,
+        "The connection was lost",
+        "The connection to {host} was lost while the answer of the sign-in was on its way to {cli}.",
+        "Return to your terminal: it goes on when the connection is back, and says how it went.",
+    )
     UNREACHABLE = _Words(
         502,
         _BAD,
