@@ -443,8 +443,10 @@ class ConnectionLostError(SSHError):
     code = "KT305"
     title = "Tunnel disconnected mid-authentication"
     explanation = (
-        "The SSH connection ended before the sign-in did: the network dropped, the laptop slept, the server closed the "
-        "session. The login on the target ends with it, so that it cannot sign in later without you."
+        "The SSH connection ended before the sign-in did (the network dropped, the laptop slept, the server closed the "
+        "session), and could not be made anew in time, or must not be: the host shows another key, or lets you in no "
+        "more. The target holds the login for as long as the sign-in may take and then ends it, so that it cannot sign "
+        "in later without you. Also: the connection broke between a callback and its answer, and the CLI did not go on."
     )
     default_hint = "run the same command again; for a network that drops idle connections, set ServerAliveInterval 15"
 

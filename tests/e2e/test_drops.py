@@ -129,7 +129,7 @@ def test_a_callback_that_was_sent_when_the_connection_broke_is_not_sent_again(
         walking = threading.Thread(target=lambda: asyncio.run(sign_in(page, method="google")))
         walking.start()
         login.wait_for("callback_received")
-        assert wait_until(lambda: established(box.remote, 3128))
+        assert wait_until(lambda: waits_to_be_read(box.remote, 3128))
         drop(login, sshd)
         box.remote.run(["kill", "-CONT", cli])
         run = login.end()
@@ -144,10 +144,10 @@ def cli_of(box: Box) -> str:
     return box.remote.run(["pgrep", "-u", box.user, "-f", "kiro_cli.py login"]).stdout.split()[-1]
 
 
-def established(remote: RemoteMachine, port: int) -> bool:
-    """Whether somebody there is connected to that port."""
-    rows = remote.run(["ss", "-tnH", "state", "established", f"( dport = :{port} )"]).stdout
-    return str(port) in rows
+def waits_to_be_read(remote: RemoteMachine, port: int) -> bool:
+    """Whether a whole request lies in a connection to that port, of which nothing was read yet."""
+    rows = remote.run(["ss", "-tnH", "state", "established", f"( sport = :{port} )"]).stdout.splitlines()
+    return any(int(row.split()[0]) > 100 for row in rows)
 
 
 def test_a_silent_drop_is_noticed_without_anybody_wanting_something(

@@ -360,6 +360,8 @@ class ControlShell:
             self._process.close()
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(self._ended())
+        if not self.over.done():
+            self.over.set_result(self._ended().message)
         return False
 
     def _ended(self) -> ConnectionLostError | SessionRefusedError:
