@@ -220,8 +220,8 @@ async def run(
     Several words of `command` are the command to the letter, a single one is a line for the shell there. `profile`
     names what is known of it (default: the profile that recognises it). The descriptors are joined to its streams
     (default: this process's own); it gets no terminal. `timeout_s` is in seconds, for all of it. `inside`,
-    `browser`, `prompts` and `on_event` are as for `login`; where nobody answers, an unknown host ends the command. Raises KirotunnelError;
-    cancelling it ends the command, and leaves nothing behind, here or there.
+    `browser`, `prompts` and `on_event` are as for `login`; where nobody answers, an unknown host ends the command.
+    Raises KirotunnelError; cancelling it ends the command, and leaves nothing behind, here or there.
     """
     options = RunOptions(
         target=target,

@@ -80,6 +80,25 @@ def test_bash_completes_commands_and_options(config: Path) -> None:
     assert "kirotunnel completion bash" in "".join(in_bash("kirotunnel completion b"))
 
 
+def test_a_container_of_this_machine_is_completed_and_none_of_another(config: Path) -> None:
+    engine = config.parent / "bin" / "nerdctl"
+    engine.write_text('#!/bin/sh\n[ "$*" = "ps --format {{.Names}}" ] && printf "web\\nworker\\ndb\\n"\n')
+    engine.chmod(0o755)
+    for line, found in (
+        ("login localhost --container w", {"web", "worker"}),
+        ("login --container d", {"db"}),
+        ("doctor localhost --container we", {"web"}),
+        ("login dev-one --container w", set()),
+    ):
+        words = ["kirotunnel", *line.split()]
+        env = {
+            "COMP_WORDS": "\n".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+            "_KIROTUNNEL_COMPLETE": "bash_complete",
+        }
+        assert {word.partition(",")[2] for word in kirotunnel(env=env).stdout.split()} == found
+
+
 def test_fish_completes_a_target(config: Path) -> None:
     require("fish")
     text = f"kirotunnel completion fish | source; complete -C 'kirotunnel login -F {config} dev'"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Final
+
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 _VARIABLE = "_KIROTUNNEL_COMPLETE"
+_ENGINE_S: Final = 2.0
+"""Seconds for an engine to list its containers: somebody has pressed Tab and waits."""
 
 
 @click.command("completion")
@@ -59,3 +64,22 @@ def complete_target(ctx: click.Context, _: click.Parameter, incomplete: str) -> 
     user, at, typed = incomplete.rpartition("@")
     config = ctx.params.get("ssh_config")
     return [CompletionItem(f"{user}{at}{name}") for name in names(config) if name.startswith(typed)]
+
+
+def complete_container(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The containers of this machine that run. Those of another are not asked for: a Tab connects to nothing."""
+    import subprocess
+
+    from kirotunnel.wire.containers import ENGINES
+
+    # An option that still lacks its value ends click's reading: the target before it is left among the arguments.
+    targets = (*(ctx.params.get("targets") or ()), ctx.params.get("target"), *ctx.args)
+    if any(target not in {None, "localhost"} for target in targets):
+        return []
+    found: dict[str, None] = {}
+    for engine in ENGINES:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            listing = [engine, "ps", "--format", "{{.Names}}"]
+            said = subprocess.run(listing, capture_output=True, text=True, timeout=_ENGINE_S, check=False).stdout
+            found |= dict.fromkeys(said.split())
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]

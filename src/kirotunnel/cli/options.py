@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from kirotunnel.cli.completion import complete_target
+from kirotunnel.cli.completion import complete_container, complete_target
 from kirotunnel.errors import SettingsError
 from kirotunnel.settings import Setting, read_settings
 
@@ -172,7 +172,10 @@ def container_options(function: F) -> F:
     for option in reversed(
         [
             click.option(
-                "--container", metavar="NAME", help="In this container on TARGET (localhost: on this machine)."
+                "--container",
+                metavar="NAME",
+                shell_complete=complete_container,
+                help="In this container on TARGET (localhost: on this machine).",
             ),
             click.option(
                 "--container-engine",
