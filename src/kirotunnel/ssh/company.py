@@ -10,8 +10,9 @@ import asyncssh
 
 from kirotunnel.ssh.identities import UnlockedKeys
 
-HANDSHAKES: Final = 8
-"""Connections to one server that are being made: sshd drops some from the eleventh on (MaxStartups 10:30:100)."""
+HANDSHAKES: Final = 6
+"""Connections to one server that are being made: sshd drops some from the eleventh on (MaxStartups 10:30:100), and
+counts those that are authenticated for a moment longer."""
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a server that closed the connection without a word is asked again: others come to it as well."""
 

@@ -86,15 +86,31 @@ async def test_an_unknown_host_is_asked_about_once_for_all_its_users(
         assert not file.exists()
 
 
-async def test_a_server_is_not_overrun(sshd: Server, route: MakeRoute) -> None:
+async def test_more_connections_than_a_server_takes_at_once_all_stand_in_the_end(
+    sshd: Server, route: MakeRoute
+) -> None:
     names = [f"box{number}" for number in range(MANY)]
     way = route(*(sshd.entry(name, "bash") for name in names))
     assert await all_at_once(way, names, Nobody(), Company()) == ["bash"] * MANY
-    assert "MaxStartups" not in sshd.log
+
+
+async def test_so_many_are_made_at_once_and_no_more() -> None:
+    company, now, most = Company(), 0, 0
+
+    async def connection() -> None:
+        nonlocal now, most
+        async with company.door("server"):
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+
+    await asyncio.gather(*(connection() for _ in range(MANY)))
+    assert most == HANDSHAKES
 
 
 async def test_a_server_that_turns_us_away_is_asked_again(remote: RemoteMachine, route: MakeRoute) -> None:
-    server = remote.sshd([f"MaxStartups {HANDSHAKES // 4}:100:{HANDSHAKES // 4}"])
+    server = remote.sshd(["MaxStartups 3:100:3"])
     names = [f"box{number}" for number in range(MANY // 2)]
     way = route(*(server.entry(name, "bash") for name in names))
     assert await all_at_once(way, names, Nobody(), Company()) == ["bash"] * (MANY // 2)
