@@ -157,7 +157,8 @@ class _Run:
         self._ended = True
         self._listening = m.Listening(None)
         self._readers: list[PrintedUrls] = []
-        self._leases: dict[int, Lease] = {}
+        self._leases: dict[int, list[Lease]] = {}
+        """Of each port: a sign-in that comes back to a port that is open has a lease of its own."""
         self._redirects: dict[int, asyncio.Future[bool]] = {}
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -230,7 +231,7 @@ class _Run:
             case m.OpenTunnel(port, addresses, rule, policy):
                 self._spawn(self._open_tunnel(port, addresses, rule, policy))
             case m.ServeBy(port, addresses, rule, policy):
-                self._serve_by(port, addresses, rule, policy)
+                await self._serve_by(port, addresses, rule, policy)
             case m.CloseTunnel(port):
                 self._spawn(self._close_tunnel(port))
             case m.AnswerRedirect(number, yes):
@@ -381,29 +382,34 @@ class _Run:
         except KirotunnelError as exc:
             self._queue.put_nowait(m.TunnelFailed(port, exc))
             return
-        self._leases[port] = lease
+        self._leases[port] = [lease]
         self._queue.put_nowait(m.TunnelReady(port, lease.listen, way))
 
-    def _serve_by(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
+    async def _serve_by(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
         """Another sign-in comes back to a port that is open. What is being answered there meanwhile goes on."""
-        lease = self._leases.get(port)
-        if lease is not None:
-            now, new = lease.route, self._route(port, addresses, rule, policy)
-            assert isinstance(now, CommandRoute)  # noqa: S101 - all of ours are
-            now.rule, now.dial, now.observer, now.policy, now.judge = (
-                new.rule,
-                new.dial,
-                new.observer,
-                new.policy,
-                new.judge,
-            )
+        leases = self._leases.get(port)
+        if not leases:
+            return  # it is being closed
+        new = self._route(port, addresses, rule, policy)
+        for lease in leases:
+            if lease.route.rule.state == rule.state and isinstance(lease.route, CommandRoute):
+                lease.route.become(new)
+                return
+        try:
+            leases.append(await self._environment.ports.lease(new))
+        except KirotunnelError as exc:
+            self._conversation.warn(f"{exc.message} ({exc.code})")
+            return
+        for lease in [lease for lease in leases if lease.route.rule.state is None]:
+            leases.remove(lease)  # what took anything takes nothing any more
+            self._spawn(lease.close())
 
     async def _close_tunnel(self, port: int) -> None:
-        lease = self._leases.pop(port, None)
-        if lease is not None:
-            await lease.close()
-            leg = lease.route.rule.leg
-            self._conversation.event(ev.TunnelClosed(leg=leg, port=port, open_ms=lease.open_ms))
+        leases = self._leases.pop(port, [])
+        await asyncio.gather(*(lease.close() for lease in leases))
+        if leases:
+            leg = leases[-1].route.rule.leg
+            self._conversation.event(ev.TunnelClosed(leg=leg, port=port, open_ms=leases[0].open_ms))
         self._queue.put_nowait(m.TunnelEnded(port))
 
     async def _open_browser(self, leg: int, url: Secret[str]) -> None:

@@ -46,6 +46,11 @@ class CommandRoute(Route):
     answers: OrderedDict[tuple[str, str, bytes], asyncio.Future[Answer]] = field(default_factory=OrderedDict)
     exchanges: set[asyncio.Task[None]] = field(default_factory=set)
 
+    def become(self, other: CommandRoute) -> None:
+        """Serve by what that one has: another sign-in with the same state. Answers under way go on."""
+        self.rule, self.dial, self.observer = other.rule, other.dial, other.observer
+        self.policy, self.judge = other.policy, other.judge
+
     async def callback(self, request: Request, outcome: Outcome, *, among_others: bool = False) -> Answer:
         """Deliver a callback, which the gate has allowed, and give the browser its answer."""
         return await self._answered(request, outcome)

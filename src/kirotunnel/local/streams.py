@@ -14,13 +14,13 @@ _PIECE: Final = 4096
 async def read_pieces(fd: int) -> AsyncIterator[bytes]:
     """What comes on that descriptor, until its end."""
     while True:
-        await _ready(fd, reading=True)
         try:
+            await _ready(fd, reading=True)
             data = os.read(fd, 4 * _PIECE)
         except BlockingIOError:
             continue
         except OSError:
-            return  # a terminal of which we are no longer in the foreground, or none at all
+            return  # closed from the beginning, or a terminal that is gone
         if not data:
             return
         yield data

@@ -203,6 +203,10 @@ def _beyond(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) 
             # With a query of its own it would be a callback, and those were compared.
             if _is_start(wider, head.target) or _says_nothing(parameters):
                 return Pass(rule)
+            if rule.state is None:
+                return _by_content(rule, head, parameters)
+        elif wider.fragment and rule.state is None and path in rule.paths and head.as_page and head.method == "POST":
+            return _by_content(rule, head, parameters)  # a login of its own making, which has no state and any names
         elif wider.any_page and head.as_page and (get or head.method == "POST"):
             return _by_content(rule, head, parameters)
         elif wider.shown and head.method == "OPTIONS" and head.by_page:

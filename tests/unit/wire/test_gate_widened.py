@@ -71,6 +71,22 @@ def test_strays_do_not_pass_while_a_page_is_shown(
     assert isinstance(ask(rule(fragment=True, shown=True), target, *headers, method=method), Refuse)
 
 
+@pytest.mark.parametrize(
+    ("target", "method", "body"),
+    [
+        ("/callback?token=t", "GET", b""),
+        ("/callback?key=k&user=ada", "GET", b""),
+        ("/callback", "POST", b"SAMLResponse=x"),
+    ],
+)
+def test_a_login_of_its_own_making_has_any_names_and_no_state(target: str, method: str, body: bytes) -> None:
+    own = rule(None, fragment=True)
+    assert isinstance(ask(own, target, FORM, *NAVIGATION, method=method, body=body), Forward | Pass)
+    for headers in (PICTURE, STRANGER, AHEAD):
+        assert isinstance(ask(own, target, FORM, *headers, method=method, body=body), Refuse)
+    assert isinstance(ask(own, target.replace("/callback", "/other"), *NAVIGATION, method=method), Refuse)
+
+
 def test_without_a_fragment_the_bare_path_is_no_callback() -> None:
     assert isinstance(ask(rule(), "/callback", *NAVIGATION), Refuse)
     assert isinstance(ask(rule(fragment=True), "/", *NAVIGATION), Refuse)
