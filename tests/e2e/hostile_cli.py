@@ -62,6 +62,16 @@ def take_callback(listener, answer=CALLBACK_PAGE):
         answer(connection) if callable(answer) else connection.sendall(answer)
 
 
+def flood_socket(connection, first, block):
+    """Send that, and then this again and again, until the other side has had enough."""
+    try:
+        connection.sendall(first)
+        for _ in range(GIGABYTE // len(block)):
+            connection.sendall(block)
+    except OSError:
+        pass
+
+
 def leg(port=3128, answer=CALLBACK_PAGE, **more):
     """A whole sign-in page with its callback, as it should be but for the answer."""
     with listen(port) as listener:
@@ -69,11 +79,9 @@ def leg(port=3128, answer=CALLBACK_PAGE, **more):
         take_callback(listener, answer)
 
 
-def pipe():
-    """The pipe by which the opener speaks to the control shell, and the nonce: the CLI can find both."""
-    directory = os.environ["PATH"].split(":")[0].removesuffix("/bin")
-    with open(f"{directory}/nonce", encoding="ascii") as file:
-        return os.open(f"{directory}/pipe", os.O_WRONLY), file.read().strip()
+def directory():
+    """Where our runner and our opener are: the CLI can find and change all of it."""
+    return os.environ["PATH"].split(":")[0].removesuffix("/bin")
 
 
 def main():

@@ -10,6 +10,7 @@ import h11
 from kirotunnel.local.http1 import Request
 
 MAX_ANSWER: Final = 1024 * 1024
+_MAX_RECEIVED: Final = 4 * MAX_ANSWER
 """Bytes of a remote's answer; more is cut off as broken."""
 
 # What of the browser's request the remote gets. Not its cookies: a browser sends those of every program on localhost.
@@ -92,10 +93,15 @@ class Upstream:
     async def _receive(self) -> Response:
         head: h11.Response | None = None
         body = bytearray()
+        received = 0
         while True:
             event = self.connection.next_event()
             if event is h11.NEED_DATA:
-                self.connection.receive_data(await self.stream.read(16 * 1024))
+                data = await self.stream.read(16 * 1024)
+                received += len(data)
+                if received > _MAX_RECEIVED:  # interim answers without end, or chunks of a byte each
+                    raise NoAnswerError
+                self.connection.receive_data(data)
             elif isinstance(event, h11.Response):
                 head = event
             elif isinstance(event, h11.Data):

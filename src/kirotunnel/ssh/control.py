@@ -22,6 +22,7 @@ from kirotunnel.errors import ConnectionLostError, SessionRefusedError
 from kirotunnel.events import Account
 from kirotunnel.profiles.profile import Profile
 from kirotunnel.ssh.jobs import Job
+from kirotunnel.ssh.reading import pieces
 from kirotunnel.ssh.scripts import assignments, function, read_script
 from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.listeners import ListeningPort
@@ -299,12 +300,11 @@ class ControlShell:
         process = self._process
         assert process is not None  # noqa: S101 - started just before this task
         try:
-            while data := await process.stdout.read(16 * 1024):
+            async for data in pieces(process.stdout):
                 if not self._heard(len(data)):
-                    return
+                    break
                 for record in self._reader.feed(data):
                     self._dispatch(record)
-                await asyncio.sleep(0)  # reading what is here already does not wait, and others have a turn too
         except (asyncssh.Error, OSError):
             pass  # its end is what counts
         for job in self._jobs.values():
@@ -330,7 +330,7 @@ class ControlShell:
 
     def _hear_job(self, record: Record) -> None:
         number, _, value = record.value.partition(" ")
-        job = self._jobs.get(int(number) if number.isdecimal() else 0)
+        job = self._jobs.get(int(number) if number.isdecimal() and len(number) < 10 else 0)
         if job is None:
             return
         if record.key == "job-ended":
@@ -343,12 +343,11 @@ class ControlShell:
         process = self._process
         assert process is not None  # noqa: S101 - started just before this task
         with contextlib.suppress(asyncssh.Error, OSError):
-            while data := await process.stderr.read(4096):
+            async for data in pieces(process.stderr):
                 if not self._heard(len(data)):
                     return
                 self._stderr += data
                 del self._stderr[:-_STDERR_KEPT]
-                await asyncio.sleep(0)
 
     def _heard(self, size: int) -> bool:
         """Count what came; where it is more than our script could ever say, end the shell and whoever waits for it."""

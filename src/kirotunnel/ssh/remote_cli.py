@@ -19,10 +19,10 @@ import asyncssh
 from kirotunnel.errors import SessionRefusedError
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.jobs import printf_format
+from kirotunnel.ssh.reading import pieces
 from kirotunnel.ssh.session import Process, Session
 from kirotunnel.wire.records import Record, decoded
 
-CHUNK: Final = 8 * 1024
 MAX_OUTPUT: Final = 8 * 1024 * 1024
 """Bytes: ten minutes of a spinner are some 400 KiB, so this is a CLI that prints without end."""
 LAST_OUTPUT_S: Final = 5.0
@@ -201,7 +201,7 @@ class AttachedCLI:
         """Tell the watcher all of it. Raises SessionRefusedError where the session ended without the CLI's end."""
         total = 0
         with contextlib.suppress(asyncssh.Error, OSError):  # the connection broke: there is no exit code then
-            while data := await self._process.stdout.read(CHUNK):
+            async for data in pieces(self._process.stdout):
                 total += len(data)
                 self._watcher.printed(data)
                 if total > MAX_OUTPUT:

@@ -10,9 +10,9 @@ from typing import Final
 import asyncssh
 
 from kirotunnel.errors import SessionRefusedError
+from kirotunnel.ssh.reading import pieces
 from kirotunnel.ssh.session import ByteReader, Process, Session
 
-CHUNK: Final = 16 * 1024
 _EXTRA_DIRECTORIES: Final = ("$HOME/.local/bin", "$HOME/bin", "/usr/local/bin", "$HOME/.cargo/bin", "/opt/homebrew/bin")
 """Where CLIs are often installed and only a login shell looks; at the end, so that nothing else is found there."""
 
@@ -86,7 +86,7 @@ class RemoteCommand:
 
 async def _pass_on(reader: ByteReader, sink: Sink) -> None:
     try:
-        while data := await reader.read(CHUNK):
+        async for data in pieces(reader):
             await sink(data)
     except (asyncssh.Error, OSError):
         return  # the connection broke: `exit_code` tells

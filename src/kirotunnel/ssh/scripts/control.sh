@@ -123,7 +123,7 @@ look_around() {
 	find_cli
 	[ -n "$cli" ] || return 0
 	say cli "$cli"
-	{ run_version </dev/null 2>&1 | head -n 2 | sed "s/^/$N version /"; } &
+	{ within 10 run_version </dev/null 2>&1 | head -c 4000 | head -n 2 | sed "s/^/$N version /"; } &
 	version_pid=$!
 	whoami_cli
 	signed_in=$?
