@@ -137,6 +137,6 @@ async def _held_by(process: Process, reader: RecordReader) -> dict[int, str]:
             if record.key == "holding":
                 return said
             port, _, tool = record.value.partition(" ")
-            if record.key == "held" and port.isdecimal():
+            if record.key == "held" and port.isdecimal() and len(port) < 6:
                 said[int(port)] = one_line(tool, 20)
     return said

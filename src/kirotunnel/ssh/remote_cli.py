@@ -116,7 +116,7 @@ class HeldCLI:
                 self._unsaid = [keys for keys in self._unsaid if str(keys.number) != value]
             case "exited":
                 code, _, size = value.partition(" ")
-                self._exit = (code, int(size) if size.isdecimal() else 0)
+                self._exit = (code, int(size) if size.isdecimal() and len(size) < 12 else 0)
                 self._end_when_whole()
             case "gone":
                 self._end("gone", None)
@@ -174,7 +174,7 @@ def _resize(columns: int, rows: int) -> str:
 
 def _exit_code(text: str) -> int | None:
     """What the shell says of its child: 128 and the signal where one ended it."""
-    code = int(text) if text.isdecimal() else None
+    code = int(text) if text.isdecimal() and len(text) < 6 else None
     return None if code is None or 128 < code <= 192 else code
 
 
