@@ -201,6 +201,21 @@ def test_a_drop_while_a_menu_is_open(make_box: MakeBox, sshd: Server) -> None:
     assert "second" in box.remote.run("~/.local/bin/kiro-cli whoami", user=box.user).stdout
 
 
+@pytest.mark.parametrize("way", ["ProxyJump", "ProxyCommand"])
+def test_the_whole_way_is_made_anew(make_box: MakeBox, sshd: Server, tmp_path: Path, way: str) -> None:
+    box = make_box(sshd)
+    value = "hop" if way == "ProxyJump" else f"ssh -F {box.config} -W %h:%p hop"
+    entries = (sshd.entry("hop", "dash"), sshd.entry(box.alias, box.user, **{way: value}))
+    box.remote.ssh_config(box.config, *entries)
+    with running_login(box, tmp_path) as login:
+        page = login.next_page()
+        drop(login, sshd)
+        walk(page, "google")
+        run = login.end()
+    assert_signed_in(run, "google")
+    assert_only_callbacks_arrived(box, "google")
+
+
 def test_output_is_neither_lost_nor_doubled(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:
     box = make_box(sshd)
     with running_login(box, tmp_path, "--flow", "device", "--method", "google") as login:

@@ -52,7 +52,7 @@ from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell, Prepare, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, AttachedCLI, Ending, HeldCLI, RemoteCLI
-from kirotunnel.ssh.session import ByteStream, Session, raise_if_lost
+from kirotunnel.ssh.session import ByteStream, Session
 from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
@@ -233,7 +233,8 @@ class _Login:
             now = self._link.now
             # Who has the CLI's ports there is asked only where it matters: some are busy here.
             rows = await now.shell.listeners() if here else None
-            raise_if_lost(now.session)
+            if not self._link.is_up:  # lost while its turn was waited for
+                raise ConnectionLostError(f"the connection to {self._options.place} was lost: {self._lost_because}")
         finally:
             busy_here.cancel()
         return PortFacts(here=here, there=busy_there(rows, self._profile.ports))
@@ -282,7 +283,8 @@ class _Login:
 
     def _lost(self, reason: str) -> None:
         if not self._begun:
-            return  # whoever is about to ask something will find out
+            self._lost_because = one_line(reason)  # whoever is about to ask something finds out
+            return
         self._queue.put_nowait(m.Disconnected(reason, resumable=self._attached is None))
 
     async def _reconnect(self, attempt: int, after_s: float) -> None:
