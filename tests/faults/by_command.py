@@ -105,6 +105,7 @@ class CommandTrial(Trial):
         with contextlib.suppress(OSError):
             text = os.read(self._master, 65536).decode(errors="replace")
             self._drawn += text
+            self.told(self._drawn)
             if PASSWORD_ASKED in text:
                 self._type_after_the_fault(PASSWORD + "\n")
                 self.hear("password asked")

@@ -21,10 +21,10 @@ slow             ok     ok    ok   ok   ok    ok    ok   ok   ok    ok   ok   ok
 pieces           ok     ok    ok   ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 reset            301    301   301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 closed           301    301   301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
-corrupt          ·       ·     301  ok   ok/501 ok    ok   ok   ok/701 ok   ok   ok   ok     ok   ok     ok
+corrupt          ·      ·     301  ok  ok/501 ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 silent           306    306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 silent_up        306    306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
-silent_down      306     306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok/407 ok     ok   ok     ok
+silent_down      306    306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 outage           301    301   301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 flapping         301    301   301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 gone             301    301   301  305  305   305   305  305  305   305  305  305  305    305  305    ok
@@ -32,6 +32,10 @@ session_killed   ·      301   301  ok   ok    ok    ok   ok   ok    ok   ok   o
 sshd_restarted   ·      ·     ·    ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 reboot           ·      ·     ·    ok   ok    305   305  305  305   305  305  305  305    305  ok     ok
 CLI_killed       ·      ·     ·    ·    ·     404   404  404  404/407 404 404 404  404    404  ·      ·
+shell_killed     ·      ·     ·    308  ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
+holder_killed    ·      ·     ·    ·    ·     404   404  404  404   404  404  404  404    404  ·      ·
+disk_full        ·      ·     ·    ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
+directory_gone   ·      ·     ·    ok   404   404   404  404  404   404  404  404  404    404  ok     ok
 port_taken       ·      ·     ·    ·    ·     ·     501  ·    ·     ·    501  ·    ·      ·    ·      ·
 no_browser       ·      ·     ·    ·    ·     ok    ok   ·    ·     ·    ok   ·    ·      ·    ·      ·
 twice            ·      ·     ·    ·    ·     ok    ok   ok   ·     ·    ok   ok   ·      ·    ·      ·
@@ -46,18 +50,15 @@ asleep           306    306   301  ok   ok    ok    ok   ok   ok    ok   ok   ok
 
 NOTHING_BEGUN: Final = "nothing of the sign-in had begun: ssh would have ended here as well; run the command again"
 REASONS: Final = {
-    "301": NOTHING_BEGUN,
-    "306": NOTHING_BEGUN,
-    "407": "the connection to the CLI's port was made, and lost before anything was sent: this listener takes one",
-    "501": "the port was held there by the old connection until just before the CLI chose",
-    "701": "the callback was lost after it was sent, and is not sent twice",
     "305": "the other machine was not reached again before the time was over",
 }
 REASONS_OF: Final = {
+    "corrupt": "the port was let go of there with the connection, in the moment in which the CLI chose its own",
     "CLI_killed": "the login itself is gone, with what the person had done for it so far",
     "reboot": "nothing survives that: the CLI was gone when the machine came back",
     "holder_killed": "the CLI ends with what holds it",
-    "directory_gone": "the CLI could not be started: what starts it was gone",
+    "directory_gone": "the holder keeps all that it knows there, and ends what it cannot look after",
+    "shell_killed": "nothing of the sign-in had begun",
     "port_taken": "the callback can come to this port only, and it is somebody else's",
     "denied": "the person said no",
     "Ctrl-C": "as asked",
@@ -108,4 +109,6 @@ def _end(word: str) -> str:
 
 
 def _why(fault: str, cell: str) -> str:
-    return "" if cell == "ok" else REASONS_OF.get(fault) or REASONS[cell.removeprefix("ok/").split("/")[0]]
+    if cell in {"301", "306"}:
+        return NOTHING_BEGUN
+    return "" if cell == "ok" else REASONS_OF.get(fault) or REASONS[cell.split("/")[0]]

@@ -105,7 +105,7 @@ class _Ear:
         pass
 
     def warn(self, text: str) -> None:
-        pass
+        self._trial.told(text)
 
     def url(self, url: str, authority: str) -> None:
         pass

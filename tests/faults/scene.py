@@ -163,8 +163,8 @@ class Scene:
         kill_all(self._pids(lambda line: line == "/bin/sh"))
 
     def kill_holder(self) -> None:
-        """Kill what keeps the CLI's login beyond its connection."""
-        kill_all(self._pids(lambda line: "/holder " in line))
+        """Kill what keeps the CLI's login beyond its connection, but for what watches over that."""
+        kill_all(sorted(self._pids(lambda line: "/holder " in line))[:1])
 
     def kill_everything(self) -> None:
         """What a reboot does: no process, nothing in /tmp."""

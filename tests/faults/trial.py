@@ -20,6 +20,7 @@ from kirotunnel.flows.remote_login import LEASE_SPARE_S
 PATIENCE_S: Final = 60.0
 """Seconds after which a login hangs, whatever was to be expected."""
 LEFT_S: Final = 15.0
+"""Seconds for the remote to be clean."""
 TIMEOUT_S: Final = 30
 """Seconds for the sign-in (`--timeout`)."""
 SHORT_TIMEOUT_S: Final = 12
@@ -59,10 +60,9 @@ class Trial:
         self.outcome = Outcome(fault=fault.key, state=state.key)
         self.struck_at: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        left_alone = fault.leaves_alone or state is CLEANING
-        self.timeout_s = SHORT_TIMEOUT_S if left_alone else TIMEOUT_S
-        self.left_s = SHORT_TIMEOUT_S + LEASE_SPARE_S + LEFT_S if left_alone else LEFT_S
-        """Seconds for the remote to be clean after the end."""
+        self.left_alone = fault.leaves_alone
+        """Whether the remote tidies up by itself, since nobody can tell it any more; the person is told so."""
+        self.timeout_s = SHORT_TIMEOUT_S if fault.leaves_alone or state is CLEANING else TIMEOUT_S
         self._aftermath: asyncio.Task[None] | None = None
         self._broken: list[str] = []
 
@@ -89,7 +89,8 @@ class Trial:
         outcome.wrong += [f"still listened on here: {port}" for port in sorted(local_listeners() - before)]
         # A server whose client has fallen silent learns it from its own TCP, after a quarter of an hour; here at once.
         await scene.way.calm()
-        left = await asyncio.to_thread(scene.machine.leftovers_after, self.left_s)
+        patience = LEFT_S + (self.timeout_s + LEASE_SPARE_S if self.left_alone else 0)
+        left = await asyncio.to_thread(scene.machine.leftovers_after, patience)
         outcome.wrong += [f"left on the remote: {what}" for what in left]
         outcome.wrong += self._delivered_too_often()
         return outcome
@@ -122,6 +123,10 @@ class Trial:
                 self.strike()
         except Exception:
             self._broken.append(traceback.format_exc())
+
+    def told(self, sentence: str) -> None:
+        """The person is told something."""
+        self.left_alone |= "cannot be told" in sentence
 
     def strike(self) -> None:
         """Let the fault loose, then let everybody go on."""

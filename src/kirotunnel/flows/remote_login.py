@@ -20,7 +20,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Self
 
@@ -51,6 +51,7 @@ from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
 from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell, Prepare, runner
 from kirotunnel.ssh.holds import PortHolds
+from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, AttachedCLI, Ending, HeldCLI, RemoteCLI
 from kirotunnel.ssh.session import ByteStream, Session
 from kirotunnel.targets.ec2 import EC2Options
@@ -66,6 +67,11 @@ EXPLAIN_S: Final = 5.0
 """Seconds for the target to say who holds its ports, once the login has failed for want of one."""
 RELEASE_S: Final = 3.0
 """Seconds for the target to let go of held ports; with the connection it does so anyway."""
+COME_BACK_S: Final = 5.0
+"""Seconds for another connection where the last was lost while the target was being cleaned."""
+HOLD_AGAIN: Final = 6
+"""Tries to hold a port again after a drop: it may still be held for the connection that was lost."""
+HOLD_AGAIN_S: Final = 0.5
 MAX_UNSEEN: Final = 500
 """Pieces of the CLI's drawing that are kept while a question of ours is open."""
 TAKE_UP_S: Final = 30.0
@@ -323,6 +329,8 @@ class _Login:
         while True:
             now = await self._link.when_up()
             try:
+                # A connection that is half dead would use up the one visit that the listener takes.
+                await now.shell.ping()
                 return await dial_target(now.session, port, beside=now.shell)
             except KirotunnelError as exc:
                 if not self._link.broken(now, exc):
@@ -403,6 +411,8 @@ class _Login:
             await self._release_holds()  # of a connection that was lost
         self._holds = PortHolds(now.session, now.shell, lease_s=self._lease_s)
         held = await self._holds.take(busy)
+        if self._steered:
+            held |= await self._hold_what_is_let_go_of(self._holds, {port for port in busy if port not in held})
         for port, holder in busy.items():
             if port in self._steered:
                 continue
@@ -414,6 +424,16 @@ class _Login:
                     f"port {port} is in use here by {holder}, and {self._options.place} has no means to keep "
                     f"{self._options.cli} off it"
                 )
+
+    async def _hold_what_is_let_go_of(self, holds: PortHolds, ports: set[int]) -> dict[int, str]:
+        """Hold again what the server may be holding still, for the connection that was lost, until it notices."""
+        held: dict[int, str] = {}
+        for _ in range(HOLD_AGAIN):
+            if not (missing := ports - set(held)):
+                break
+            await asyncio.sleep(HOLD_AGAIN_S)
+            held |= await holds.take(missing)
+        return held
 
     async def _release_holds(self) -> None:
         if self._holds is not None:
@@ -636,7 +656,7 @@ class _Login:
         for leg in list(self._leases):
             await self._close_tunnel(leg)
         await self._release_holds()
-        done = await self._link.now.shell.finish() if self._link.is_up else not self._started
+        done = await self._finish() if self._link.is_up else not self._started
         if self._attached is not None:
             self._attached.close()
         await self._link.close()
@@ -645,6 +665,17 @@ class _Login:
                 f"{self._options.place} cannot be told that this sign-in is over; what runs there for it ends by "
                 f"itself in {self._lease_s} s"
             )
+
+    async def _finish(self) -> bool:
+        """Have the target cleaned; where the connection is lost just then, by another one. Nobody is asked for it."""
+        if await self._link.now.shell.finish():
+            return True
+        self._environment = replace(self._environment, prompts=Nobody())
+        with contextlib.suppress(KirotunnelError, TimeoutError):
+            async with asyncio.timeout(COME_BACK_S):
+                await self._link.connect(self._take_up)
+            return await self._link.now.shell.finish()
+        return False
 
 
 class _Observer:

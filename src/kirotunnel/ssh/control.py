@@ -43,6 +43,8 @@ WHOAMI_S: Final = 60
 ANSWER_S: Final = 2 * WHOAMI_S + 30
 """Seconds for any answer of the control shell, a logout and the whoami after it included; beyond that something else is
 running there than our script."""
+PING_S: Final = 30.0
+"""Seconds for a sign of life: more than the keepalives need to find the connection dead."""
 FINISH_S: Final = 5.0
 """Seconds for the target to end the CLI and remove the directory; it takes at most three."""
 _SAFE_DIRECTORY: Final = re.compile(r"/[A-Za-z0-9._/@+-]+")
@@ -213,6 +215,12 @@ class ControlShell:
             records, self._patterns
         )
 
+    async def ping(self) -> None:
+        """Wait for a sign of life, for a while. Raises ConnectionLostError where the connection is found lost."""
+        with contextlib.suppress(TimeoutError):  # it may be busy with an answer that takes long
+            async with asyncio.timeout(PING_S):
+                await self._request("")
+
     async def set_runner(self, text: str) -> None:
         """Replace the runner's script."""
         await self._request(f'printf %s {shlex.quote(text)} >"$D/run"\n')
@@ -259,7 +267,7 @@ class ControlShell:
                 self._process.stdin.write(f"{ending}bye\n".encode())
                 self._process.stdin.write_eof()
                 await self._process.wait_closed()
-                done = not self._session.lost.done()
+                done = self._process.exit_status == 0
         self.let_go()
         return done
 
@@ -431,6 +439,7 @@ def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = Fal
         "exec 5>&2 2>/dev/null",  # not to be told by the shell how it ended
         f'"$cli" {shlex.join(arguments)} 2>&5 5>&-',
         "code=$?",
+        'rm -f "$d/room.end"',
         'printf "%s\\n" "$code" >"$d/code"',
         'exit "$code"',
     ]

@@ -58,7 +58,8 @@ remove_all() {
 leave() {
 	trap '' HUP INT TERM PIPE
 	[ -n "$lease_pid" ] && kill "$lease_pid" 2>/dev/null
-	[ -n "$D" ] || return 0
+	# What another shell has taken over is that one's.
+	[ -n "$D" ] && read -r gen <"$D/gen" && [ "$gen" = "$G" ] || return 0
 	# A CLI that runs on a terminal of the connection ends with it.
 	if [ ! -d "$D/started" ] || grep -q not-begun "$D/rc" 2>/dev/null; then remove_all; fi
 }
@@ -157,12 +158,26 @@ furnish() {
 	chmod 700 "$D" && mkdir "$D/bin" && mkfifo -m 600 "$D/pipe.$G" "$D/in" "$D/raw" || return 1
 	printf '%s\n' "$T" >"$D/token" && printf '%s\n' "$G" >"$D/gen" && : >"$D/urls" && : >"$D/out" || return 1
 	printf '%s\n' "$cli" >"$D/cli" && printf '%s' "$RUN" >"$D/run" && printf '%s' "$HOLDER" >"$D/holder" || return 1
+	for moment in start page end; do printf '%032768d' 0 >"$D/room.$moment" || return 1; done
 	for name in $OPENERS; do
 		printf '%s' "$OPENER" >"$D/bin/$name" && chmod 700 "$D/bin/$name" || return 1
 		"$D/bin/$name" --kirotunnel-check || return 1
 	done
 	# We alone keep it open for writing: who reads it then ends with us, however we end.
 	exec 9<>"$D/pipe.$G"
+	keep_server
+}
+
+# The server's process for this connection. Where that is lost, the next one ends it: it may not have noticed, and holds
+# ports for us until it does. Dropbear's is root's, and stays.
+keep_server() {
+	born "$PPID"
+	printf '%s %s\n' "$PPID" "$born" >"$D/server"
+}
+
+end_server() {
+	ours "$D/server" && [ -r "/proc/$p/comm" ] && read -r name <"/proc/$p/comm" || return 0
+	case $name in sshd*) kill "$p" 2>/dev/null ;; esac
 }
 
 # A connection that is gone without a word leaves this shell waiting; before the CLI runs, the lease ends it all instead.
@@ -181,9 +196,14 @@ start_lease() {
 
 # start_cli LEASE_S KIND COLUMNS ROWS: once, however often it is said.
 start_cli() {
+	if [ ! -d "$D" ]; then
+		say gone
+		return 0
+	fi
 	if mkdir "$D/started" 2>/dev/null; then
 		[ -n "$lease_pid" ] && kill "$lease_pid" 2>/dev/null
 		lease_pid=
+		rm -f "$D/room.start"
 		printf 'rows %s cols %s\n' "$4" "$3" >"$D/size"
 		(
 			alone
@@ -205,6 +225,8 @@ go_on() {
 	D=$1
 	mkfifo -m 600 "$D/pipe.$G" && exec 9<>"$D/pipe.$G" && printf '%s\n' "$G" >"$D/gen"
 	printf 'u\n' 1<>"$D/pipe.$before" # ends the shell of the lost connection, if it still waits
+	end_server
+	keep_server
 	if [ ! -d "$D/started" ]; then
 		start_lease
 		say standing ready

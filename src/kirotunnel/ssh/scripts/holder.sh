@@ -5,6 +5,7 @@
 # In its directory:  run   what becomes the CLI        out   all that it printed
 #                    in    a pipe for its keys         urls  what it called its opener with, a line each
 #                    rc    its exit code, and the size of out; there only once both are final
+#                    room* bytes that are given back where the disk is full by then: our own few are to fit
 #                    gen   which connection listens, by its pipe.GEN; a line in that pipe means: look
 #
 # When the sign-in's time is over it ends the login, removes all this, and itself. Follows ending.sh.
@@ -15,26 +16,46 @@ kind=$2
 
 poke() { read -r gen <"$D/gen" && printf 'u\n' 1<>"$D/pipe.$gen"; }
 
-# A process beside the holder, so that either one's sudden end is noticed.
+# Whom to end and whom to tell where all this is gone. The pipe is kept open for reading only: who reads it is to end when
+# the connection's shell does, which alone has it open for writing.
+remember() {
+	[ -s "$D/pid" ] && read -r runner _ <"$D/pid"
+	read -r now <"$D/gen" && [ "$now" != "$gen" ] && [ -p "$D/pipe.$now" ] && [ -e /proc/self/fd/0 ] || return 0
+	exec 8<>"$D/pipe.$now"
+	exec 8</proc/self/fd/8
+	gen=$now
+}
+
+# A process beside the holder, so that either one's sudden end is noticed; and that somebody has removed all this.
 guard() {
 	left=$LEASE_S
+	gen= runner=
 	while [ "$left" -gt 0 ] && lives "$$" && [ -d "$D" ]; do
+		remember
 		sleep 2
 		left=$((left - 2))
 		set -- $(cat "$D/urls" "$D/out" 2>/dev/null | wc -c)
 		[ "$1" -lt 20000000 ] || break
-	done
-	[ -d "$D" ] || exit 0
-	stop_cli
-	read -r gen <"$D/gen" && exec 8<>"$D/pipe.$gen"
-	rm -rf "$D"
-	printf 'u\n' >&8
-	kill -KILL "-$$" "$$" 2>/dev/null
+	done 2>/dev/null
+	if [ -d "$D" ]; then
+		stop_cli
+		read -r now <"$D/gen" && exec 8<>"$D/pipe.$now"
+		rm -rf "$D"
+		printf 'u\n' >&8
+	else
+		[ -n "$runner" ] && kill -TERM "-$runner" "$runner" && sleep 1 && kill -KILL "-$runner" "$runner"
+		command -v pkill >/dev/null && pkill -KILL -P "$$" -f "$D/run"
+		[ -e /proc/self/fd/8 ] && printf 'u\n' >/proc/self/fd/8
+	fi
+	kill -KILL "-$$" "$$"
 }
 
-# 8 or 16 MiB, by the shell's unit: a CLI that prints without end fills no disk.
+# 8 or 16 MiB, by the shell's unit: a CLI that prints without end fills no disk. Where something else has filled it, what
+# is printed from then on is lost, and the login goes on: it can do without.
 copy() {
-	(ulimit -f 16384 && exec cat) >>"$D/out" && return 0
+	(ulimit -f 16384 && exec cat) >>"$D/out" 2>/dev/null && return 0
+	set -- $(wc -c <"$D/out")
+	[ "${1:-0}" -ge 8000000 ] || exec cat >/dev/null
 	exec </dev/null # or the CLI would wait for us to read on
 	: >"$D/full"
 	stop_cli
@@ -175,6 +196,7 @@ elif [ -s "$D/code" ]; then
 	read -r code <"$D/code"
 fi
 set -- $(wc -c <"$D/out")
+rm -f "$D/room.end"
 printf '%s %s\n' "$code" "$1" >"$D/rc.new" && mv "$D/rc.new" "$D/rc" && poke
 rm -f "$D/pid"
 wait "$guard"

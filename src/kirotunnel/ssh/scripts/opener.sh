@@ -11,5 +11,6 @@ for word; do
 done
 case $url in *'
 '*) url=$(printf '%s' "$url" | tr '\n' '\001') ;; esac
+rm -f "$d/room.page" # where the disk is full, there is room for it now
 printf '%s\n' "$url" >>"$d/urls" || exit 1
 read -r gen <"$d/gen" && printf 'u\n' 1<>"$d/pipe.$gen"
