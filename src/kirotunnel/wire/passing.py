@@ -14,10 +14,14 @@ from typing import Final
 
 from kirotunnel.wire.terminal import EscapeScanner
 
-_STRINGS: Final = ("\x1b]", "\x1bP", "\x1bX", "\x1b^", "\x1b_")
-_LINK: Final = re.compile(r"\x1b\]8;[^;\x00-\x1f]*;(?:https?://[!-~]*)?(?:\x07|\x1b\\)")
+# With those of screen and tmux: ESC k (their title) and ESC ! (a message).
+_STRINGS: Final = ("\x1b]", "\x1bP", "\x1bX", "\x1b^", "\x1b_", "\x1bk", "\x1b!")
+_LINK: Final = re.compile(r"\x1b\]8;[ -:<-~]*;(?:https?://[!-~]*)?(?:\x07|\x1b\\)")
+# Where another character stands in a sequence, a terminal reads on differently than we do: it acts on a line break in
+# its middle and goes on with the sequence, or begins a string there, and would find one in what follows.
+_WHOLE: Final = re.compile(r"\x1b[ -~]+")
 # Reports of title and icon name (xterm's CSI 20 t and 21 t): the terminal would type what a remote had put there.
-_TITLE_REPORT: Final = re.compile(r"\x1b\[2[01]t")
+_TITLE_REPORT: Final = re.compile(r"\x1b\[[<-?]*0*2[01](?![0-9]).*t")
 _PLAIN: Final = re.compile(r"[^\x1b\x80-\x9f\udc80-\udc9f]*")
 MAX_LINK: Final = 8192
 
@@ -53,7 +57,7 @@ def _passes(piece: str, *, is_escape: bool) -> bool:
     if piece.startswith(_STRINGS):
         return _LINK.fullmatch(piece) is not None
     # The end of a string, without the string: what is left of one that was wrapped for tmux.
-    return piece != "\x1b\\" and _TITLE_REPORT.fullmatch(piece) is None
+    return piece != "\x1b\\" and _WHOLE.fullmatch(piece) is not None and _TITLE_REPORT.fullmatch(piece) is None
 
 
 class EscapeKeys:

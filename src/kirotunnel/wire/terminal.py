@@ -20,7 +20,7 @@ _HARMLESS_CSI: Final = re.compile(r"\x1b\[(?:[0-9;]*m|1?[0-9]?A|[0-9]?[0-9]?[BCD
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """The same but for the tab."""
-_STRINGS: Final = frozenset("]PX^_")
+_STRINGS: Final = frozenset("]PX^_k")
 _INTRODUCER: Final = re.compile(r"[\x1b\x80-\x9f]")
 # C1 introducers as they are written in 7 bits; the other C1 characters are dropped.
 _SPELLED: Final = {"\x1b": "\x1b", "\x9b": "\x1b[", "\x9d": "\x1b]", "\x90": "\x1bP"}

@@ -33,7 +33,10 @@ OUTSIDE = [
     "\x1bXstring\x1b\\",
     "\x1b[20t",
     "\x1b[21t",
+    "\x1b[021t",
+    "\x1b[21;0t",
     "\x9d52;c;eA==\x9c",
+    "\x1bktitle\x1b\\",
 ]
 
 
@@ -45,6 +48,16 @@ def test_what_draws_on_the_screen_passes(text: str) -> None:
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_what_acts_outside_of_it_does_not(text: str) -> None:
     assert Passing().feed(f"<{text}>".encode()) == b"<>"
+
+
+@pytest.mark.parametrize(
+    "broken", ["\x1b\n", "\x1b\x00", "\x1b\x7f", "\x1b(\n", "\x1b\x9d", "\x1b[\x9d", "\x1b[\n", "\x1b[2\x7f"]
+)
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_sequence_that_a_terminal_reads_otherwise_than_we_do_never_passes(broken: str, *, raw: bool) -> None:
+    """In a terminal, ESC LF ] begins a string as ESC ] does, and so does C1's OSC wherever it stands."""
+    passed = Passing().feed(f"{broken}]52;c;eA==\x07".encode("latin-1" if raw else "utf-8"))
+    assert not {0x1B, 0x9D} & set(passed), passed
 
 
 def test_bytes_that_are_no_utf_8_pass_but_for_lone_controls() -> None:
