@@ -24,8 +24,7 @@ _EDGE: Final = 6
 _URL: Final = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f\"'<>`\u2500-\u257f|]+")
 _PIECE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%{}]+")
 # A frame around it: box-drawing, an ASCII bar, and the blanks inside.
-_FRAME: Final = " \t\u2500-\u257f|"
-_FRAMED: Final = re.compile(rf"^[{_FRAME}]*(?P<text>.*?)[{_FRAME}]*$")
+_FRAME: Final = " \t|" + "".join(map(chr, range(0x2500, 0x2580)))
 _LINK: Final = re.compile(r"\x1b\]8;[^;]*;(?P<url>https?://[^\x07\x1b\x9c]+)")
 _MOVE: Final = re.compile(r"\x1b\[[0-9;]*[HfEFBd]")
 """The cursor goes to another line."""
@@ -73,7 +72,7 @@ class PrintedUrls:
             yield from self._finish_row(row.rstrip())
 
     def _finish_row(self, line: str) -> Iterator[str]:
-        text = framed["text"] if (framed := _FRAMED.match(line)) else line
+        text = line.strip(_FRAME)
         before, self._open = self._open, None
         if before is not None:
             if text and _PIECE.fullmatch(text) and not text.startswith(("http://", "https://")):
