@@ -21,7 +21,11 @@ from integration.test_callback_ports import callback_of, greeting
 from kirotunnel.errors import LocalPortError
 from kirotunnel.local import shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
+from kirotunnel.local.command_relay import CommandRoute
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
+from kirotunnel.redaction import Secret
+from kirotunnel.wire.gate import LegRule, Widening
+from kirotunnel.wire.redirect import UrlPolicy
 from kirotunnel.wire.sharing import ANY, VERSION, Claim, Frames, Hello, Ping, Pong, Visit, Welcome, encode, page_key
 
 NOBODY: Final = 65534
@@ -351,6 +355,45 @@ async def test_whoever_pretends_to_share_a_port_is_not_believed(
     lock.release(for_others=False)
     place.close()
     assert list(directory.iterdir()) == []
+
+
+# --- Legs that take more than one callback ----------------------------------------------------------------------------
+
+
+async def test_a_guests_leg_gets_what_brings_no_state_until_it_is_over() -> None:
+    """An answer in the fragment: the browser asks for the bare path, of which only the leg knows that it is its own."""
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        await both.leg("one")
+        second = CallbackPorts()
+        first, last = [
+            await second.lease(wide_route(greeting(state), both.number, state)) for state in ("two", "three")
+        ]
+        stack.push_async_callback(last.close)
+        assert (await ask(both.number, "/oauth/callback")).title == "Done on two"
+        await first.close()
+        assert (await ask(both.number, "/oauth/callback")).title == "Done on three"
+
+
+async def test_the_page_to_which_a_guests_first_page_leads_is_the_guests() -> None:
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        for state in ("one", "two", "three"):
+            remote = Remote([answer("302 Found", f"Location: /next-on-{state}")])
+            lease = await CallbackPorts().lease(wide_route(remote, both.number, state, start=f"/auth?state={state}"))
+            stack.push_async_callback(lease.close)
+            await ask(both.number, f"/auth?state={state}")
+            remote.says = greeting(state).says
+        for state in ("one", "two", "three"):
+            assert (await ask(both.number, f"/next-on-{state}")).title == f"Done on {state}"
+
+
+def wide_route(remote: Remote, port: int, state: str, *, start: str | None = None) -> CommandRoute:
+    wider = Widening(fragment=True, start=None if start is None else Secret(start))
+    rule = LegRule(leg=1, paths=frozenset({"/oauth/callback"}), state=Secret(state), wider=wider)
+    return CommandRoute(
+        rule=rule, port=port, dial=remote.dial, observer=Witness(), cli="acme", host=state, policy=UrlPolicy()
+    )
 
 
 # --- Many ------------------------------------------------------------------------------------------------------------

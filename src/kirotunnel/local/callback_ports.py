@@ -160,11 +160,11 @@ class _Port:
         self.routes.append(route)
         granted = False
         try:
-            granted = await self.share.claim(key)
+            granted = await self.share.claim(key, keys_of_leg(route.rule))
         finally:
             if not granted:
                 self.routes.remove(route)
-                self.share.tell(drop=[key])
+                self._drop(keys_of_leg(route.rule))
         if not granted:
             raise already_awaited(route, key)
 
@@ -173,7 +173,12 @@ class _Port:
         self.routes.remove(route)
         keys = keys_of_leg(route.rule)
         self._remember(keys)
-        self.share.tell(drop=keys)
+        self._drop(keys)
+
+    def _drop(self, keys: Iterable[str]) -> None:
+        """Have requests with these keys no longer, unless another leg of ours has them too."""
+        still = self._keys()
+        self.share.tell(drop=[key for key in keys if key not in still])
 
     def _keys(self) -> list[str]:
         return [key for route in self.routes for key in keys_of_leg(route.rule)]
@@ -215,9 +220,9 @@ class _Port:
             case Forward(rule, outcome):
                 return await self._call_back(rule, request, outcome)
             case FollowUp(rule):
-                return await self._whose(rule).follow_up(request)
+                return await self._say_its_page(route := self._whose(rule), route.follow_up(request))
             case Pass(rule):
-                return await self._whose(rule).fetch(request)
+                return await self._say_its_page(route := self._whose(rule), route.fetch(request))
             case Preflight(rule):
                 return self._whose(rule).preflight(request)
             case Refuse(_, reason):
@@ -226,9 +231,13 @@ class _Port:
     async def _call_back(self, rule: LegRule, request: Request, outcome: Outcome) -> Answer:
         route = self._whose(rule)
         among_others = len(self.routes) > 1 or self.share.has_others
-        answer = await route.callback(request, outcome, among_others=among_others)
+        return await self._say_its_page(route, route.callback(request, outcome, among_others=among_others))
+
+    async def _say_its_page(self, route: Route, answering: Awaitable[Answer]) -> Answer:
+        """Have the page that the answer sends the browser to, before the browser asks for it."""
+        answer = await answering
         if route.rule.follow_up is not None:
-            self.share.tell(add=[page_key(route.rule.follow_up)])  # before the browser asks for it
+            self.share.tell(add=[page_key(route.rule.follow_up)])
         return answer
 
     def _whose(self, rule: LegRule) -> Route:

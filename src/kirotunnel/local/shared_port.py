@@ -192,8 +192,10 @@ class SharedPort:
         """Whether other processes have this port, too."""
         return bool(self._guests) or self._link is not None
 
-    async def claim(self, key: str) -> bool:
+    async def claim(self, key: str, with_it: Iterable[str] = ()) -> bool:
         """Have requests with this key, which is among `keys` already; False where another process has it.
+
+        `with_it` are the other keys of its leg: those that can be had.
 
         Raises LocalPortError where the one who has the port does not answer.
         """
@@ -207,17 +209,17 @@ class SharedPort:
                     if self._link is None:
                         return not self._taken(key)
                     with contextlib.suppress(ChannelEndedError):  # the next one knows our keys, and says the same
-                        return key not in (await self._ask(key)).refused
+                        return key not in (await self._ask(dict.fromkeys((key, *with_it)))).refused
         except TimeoutError:
             raise await self._no_answer() from None
 
-    async def _ask(self, key: str) -> Claimed:
+    async def _ask(self, keys: Iterable[str]) -> Claimed:
         if self._link is None:
             raise ChannelEndedError
         number = next(self._numbers)
         self._claims[number] = asyncio.get_running_loop().create_future()
         try:
-            self._link.send(Claim(number, add=(key,)))
+            self._link.send(Claim(number, add=tuple(keys)))
             return await self._claims[number]
         finally:
             del self._claims[number]
