@@ -26,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from bench import fleet
+from bench import fleet, limits
 from e2e.harness import Services, free_port
 from lab.own_network import enter_own_network
 from lab.remote import RemoteMachine
@@ -314,7 +314,8 @@ def _ratio(what: str, one: float, other: float, aim: str) -> str:
 
 def main() -> int:
     several = sys.argv[1:2] == ["fleet"]
-    rounds = int(sys.argv[1]) if sys.argv[1:] and not several else ROUNDS
+    at_most = sys.argv[1:2] == ["limits"]
+    rounds = int(sys.argv[1]) if sys.argv[1:] and not several and not at_most else ROUNDS
     if problem := laboratory_problem():
         sys.stderr.write(f"bench: {problem}\n")
         return 1
@@ -327,6 +328,9 @@ def main() -> int:
         os.environ.update(kept, HOME=name)
         if several:
             fleet.main(directory, tuple(map(int, sys.argv[2:])) or fleet.SIZES)
+            return 0
+        if at_most:
+            limits.main(directory, int(sys.argv[2]) if sys.argv[2:] else limits.LOGINS)
             return 0
         with RemoteMachine(directory) as remote, Bench(remote, directory) as bench:
             bench.round()  # compiles and caches what only a first time has to
