@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,19 @@ async def test_the_browser_that_goes_away_does_not_break_off_what_the_command_is
         leg.remote.free.set()
         await leg.seen.until(leg.seen.errors, 1)  # type: ignore[arg-type]
         assert leg.seen.errors == [None]
+
+
+async def test_the_answer_is_of_the_sign_in_whose_callback_it_was() -> None:
+    async with open_leg(Remote()) as leg:
+        leg.remote.free.clear()
+        asking = asyncio.create_task(leg.ask(GOOD))
+        await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
+        route, another = leg.lease.route, Witness()
+        assert isinstance(route, CommandRoute)
+        route.become(replace(route, observer=another))
+        leg.remote.free.set()
+        await asking
+        assert (leg.seen.errors, another.errors) == ([None], [])
 
 
 async def test_who_is_not_patient_gets_a_page_of_ours_while_the_command_goes_on() -> None:

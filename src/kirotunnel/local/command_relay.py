@@ -100,8 +100,9 @@ class CommandRoute(Route):
             return self.page(Page.STILL_WORKING)
 
     async def _deliver(self, request: Request, outcome: Outcome | None, answer: asyncio.Future[Answer]) -> None:
+        observer = self.observer  # by the time of the answer it may be another sign-in's, see `become`
         if outcome is not None:
-            self.observer.callback(outcome)
+            observer.callback(outcome)
         error: KirotunnelError | None = None
         said = self.page(Page.UNREACHABLE)
         try:
@@ -119,7 +120,7 @@ class CommandRoute(Route):
             if not answer.done():
                 answer.set_result(said)
             if outcome is not None:
-                self.observer.delivered(error)
+                observer.delivered(error)
 
     async def _exchange_once(self, request: Request, outcome: Outcome | None) -> Answer:
         upstream = Upstream(await self.dial())
