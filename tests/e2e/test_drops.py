@@ -257,6 +257,22 @@ def test_another_host_key_ends_it(make_box: MakeBox, remote: RemoteMachine, tmp_
     assert wait_until(lambda: remote.leftovers() == [], 40), remote.leftovers()
 
 
+def test_another_host_key_ends_it_even_where_none_is_kept(
+    make_box: MakeBox, remote: RemoteMachine, tmp_path: Path
+) -> None:
+    server = remote.sshd(port=2201)
+    box = make_box(server)
+    box.config.write_text(f"StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\n{box.config.read_text()}")
+    with running_login(box, tmp_path, "--timeout", "20") as login:
+        login.next_page()
+        server.stop()
+        remote.sshd(port=2201)
+        run = login.end()
+    assert (run.code, run.failure) == (5, "KT305")
+    assert "another host key than before" in run.named("failed")[0]["message"]
+    assert wait_until(lambda: remote.leftovers() == [], 40), remote.leftovers()
+
+
 def test_keys_that_are_refused_by_then_end_it(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:
     box = make_box(sshd)
     with running_login(box, tmp_path, "--timeout", "10") as login:

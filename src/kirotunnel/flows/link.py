@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from kirotunnel.errors import ConnectionLostError, KirotunnelError
+from kirotunnel.errors import ConnectionLostError, HostKeyChangedError, KirotunnelError
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.remote_cli import HeldCLI
 from kirotunnel.ssh.session import Session
@@ -45,6 +45,7 @@ class Link:
         self._now: Standing | None = None
         self._up = asyncio.Event()
         self._number = 0
+        self._host_key: str | None = None
 
     @property
     def is_up(self) -> bool:
@@ -64,11 +65,16 @@ class Link:
         return self.now
 
     async def connect(self, take_up: Callable[[ControlShell], Awaitable[None]]) -> None:
-        """Connect, and do the first thing by a new shell; only then it is up. Raises KirotunnelError."""
+        """Connect, and do the first thing by a new shell; only then it is up. Raises KirotunnelError.
+
+        Only the machine of the first connection will do: known_hosts says nothing of it where it is not kept
+        (`StrictHostKeyChecking no`), and whoever answers in its place would get the callback.
+        """
         await self.close()
         self._number += 1
         try:
             session = await self._stack.enter_async_context(self._open_session(self._number > 1))
+            self._must_be_the_same(session)
             shell = ControlShell(session, self._hears(self._number), token=self._cli.token, number=self._number)
             self._now = standing = Standing(self._number, session, shell)
             await take_up(shell)
@@ -78,6 +84,15 @@ class Link:
         self._up.set()
         session.lost.add_done_callback(lambda lost: self._broken(standing.number, lost.result()))
         shell.over.add_done_callback(lambda over: self._broken(standing.number, over.result()))
+
+    def _must_be_the_same(self, session: Session) -> None:
+        if self._host_key is None:
+            self._host_key = session.host_key
+        if session.host_key != self._host_key:
+            raise HostKeyChangedError(
+                f"{session.where} has another host key than before the connection was lost: {session.host_key}",
+                "if that is another network, leave it; if it is another machine, run the command again",
+            )
 
     def broken(self, standing: Standing, error: KirotunnelError) -> bool:
         """Whether an error is the loss of that connection, of which is told once."""

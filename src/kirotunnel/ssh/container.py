@@ -87,6 +87,11 @@ class ContainerSession:
         return f"{self.entry.inside.describe()} on {self._host.where}"
 
     @property
+    def host_key(self) -> str:
+        """Its host's."""
+        return self._host.host_key
+
+    @property
     def server(self) -> str:
         """The engine."""
         return self.entry.engine

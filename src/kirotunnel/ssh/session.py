@@ -101,6 +101,10 @@ class Host(Protocol):
         """How messages call it."""
 
     @property
+    def host_key(self) -> str:
+        """`SHA256:…` of its server's key; empty where there is no server."""
+
+    @property
     def lost(self) -> asyncio.Future[str]:
         """Done when nothing can be started there any more, with the reason."""
 

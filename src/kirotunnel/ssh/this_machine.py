@@ -30,6 +30,7 @@ class ThisMachine:
     """The processes that were started here; `this_machine()` makes it, and ends them."""
 
     where: Final = "this machine"
+    host_key: Final = ""
 
     def __init__(self) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
