@@ -38,7 +38,7 @@ async def main(directory: Path) -> None:
 def show_tasks() -> None:
     """For whoever wonders what a lane waits for: `kill -USR1`, then see its `stderr`."""
     for task in asyncio.all_tasks():
-        task.print_stack()
+        task.print_stack(file=sys.stderr)
 
 
 if __name__ == "__main__":

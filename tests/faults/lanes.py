@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self
 
-LANES: Final = 4
+LANES: Final = 6
 """For each process that runs tests."""
+HANGS_S: Final = 200
+"""Seconds for one combination; a login that hangs is given up long before."""
 TESTS: Final = Path(__file__).parents[1]
 Combination = tuple[str, str]
 """The keys of a fault and a state."""
@@ -64,12 +69,21 @@ class Lane:
         assert process.stdout is not None
         process.stdin.write(json.dumps({"fault": fault, "state": state}) + "\n")
         process.stdin.flush()
-        line = process.stdout.readline()
+        answered, _, _ = select.select([process.stdout], [], [], HANGS_S)
+        line = process.stdout.readline() if answered else ""
         if not line:
-            self.end()
+            self._break_off(process)
             return {"fault": fault, "state": state, "end": "lane broken", "wrong": [self._errors.read_text()[-3000:]]}
         outcome: dict[str, Any] = json.loads(line)
         return outcome
+
+    def _break_off(self, process: subprocess.Popen[str]) -> None:
+        """End a process that has broken, or hangs: then it says first what it waits for."""
+        for number in (signal.SIGUSR1, signal.SIGKILL):
+            process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+        self.end()
 
     def end(self) -> None:
         """Let it tidy up."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from faults.expectations import table
+from faults.expectations import Expected, table
 from faults.faults import FAULTS
 from faults.states import STATES
 
@@ -96,21 +97,24 @@ by a signal, with that exit code.
                 yield f"* **{fault.key}**: {fault.meaning}"
         yield ""
     yield "## What is not saved, and why\n"
-    whys: dict[str, list[str]] = {}
+    whys: dict[str, list[Expected]] = {}
     for expected in table().values():
         if expected.why:
-            whys.setdefault(expected.why, []).append(f"{expected.fault.key} ({expected.state.heading})")
+            whys.setdefault(expected.why, []).append(expected)
     for why, where in whys.items():
-        yield f"* {why}: {_compact(where)}"
+        yield f"* {_compact(where)}: {why}"
 
 
-def _compact(where: list[str]) -> str:
-    """`reset (wait, answer), closed (wait)`."""
+def _compact(where: list[Expected]) -> str:
+    """`reset (wait, answer), closed`: with the states where it is not all that there are for that fault."""
     states: dict[str, list[str]] = {}
-    for text in where:
-        fault, _, state = text[:-1].partition(" (")
-        states.setdefault(fault, []).append(state)
-    return "; ".join(f"{fault} ({', '.join(headings)})" for fault, headings in states.items())
+    for expected in where:
+        states.setdefault(expected.fault.key, []).append(expected.state.heading)
+    row = Counter(fault for fault, _ in table())
+    return ", ".join(
+        fault if len(headings) == row[fault] else f"{fault} ({', '.join(headings)})"
+        for fault, headings in states.items()
+    )
 
 
 def _cell(end: tuple[str, ...] | None) -> str:

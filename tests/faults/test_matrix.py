@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import pytest
 
@@ -10,6 +11,16 @@ from faults.expectations import Expected, table
 from faults.faults import FAULTS
 from faults.lanes import Lanes
 from faults.results import write_down
+from kirotunnel.errors import KirotunnelError
+
+
+def _classes(base: type[KirotunnelError]) -> Iterator[type[KirotunnelError]]:
+    yield base
+    for derived in base.__subclasses__():
+        yield from _classes(derived)
+
+
+EXIT_CODES: Final = {error.code: error.exit_code for error in _classes(KirotunnelError)}
 
 
 @pytest.mark.remote
@@ -29,6 +40,15 @@ def difference(expected: Expected, outcome: dict[str, Any]) -> str:
         found.insert(
             0, f"ended in {outcome['end']}, not {expected.ends}: {outcome.get('words')} {outcome.get('heard')}"
         )
+    elif outcome["exit_code"] != exit_code(outcome["end"]):
+        found.insert(0, f"ended in {outcome['end']} with exit code {outcome['exit_code']}")
     elif outcome["seconds"] > expected.within_s:
         found.insert(0, f"took {outcome['seconds']} s")
     return "\n".join([f"{expected.fault.key} at {expected.state.key}:", *found]) if found else ""
+
+
+def exit_code(end: str) -> int:
+    """The documented exit code of an end."""
+    if end == "saved":
+        return 0
+    return EXIT_CODES[end] if end.startswith("KT") else int(end)
