@@ -15,6 +15,7 @@ import pytest
 from e2e.harness import wait_until
 from e2e.running_command import IDP, Desk
 from e2e.test_run import LISTEN
+from kirotunnel.wire.passing import PLAIN_AGAIN
 
 Start = Callable[..., pexpect.spawn]
 
@@ -106,6 +107,24 @@ server.handle_request()
     again.expect_exact("GOT /callback?code=the-code&state=s-1")
     assert "wants to open" not in (again.before or "")
     assert ended(again) == 0
+
+
+def test_what_is_asked_cannot_be_hidden(desk: Desk, at_a_terminal: Start) -> None:
+    """By concealed text, or in a region of one line, of which all but the last line scrolls away."""
+    desk.program(
+        "hides",
+        LISTEN
+        + """
+print("\\033[24;24r\\033[24;1H\\033[8mContinue?", end="", flush=True)
+time.sleep(1)
+subprocess.run(["xdg-open", authorize(4711)], check=True)
+""",
+    )
+    child = at_a_terminal("hides")
+    child.expect_exact("\x1b[8mContinue?")
+    child.expect_exact(f"{PLAIN_AGAIN}\r\nhides on dev-box wants to open a page on {IDP},")
+    child.sendline("n")
+    assert ended(child) == 0
 
 
 def test_a_no_leaves_the_command_to_itself(desk: Desk, at_a_terminal: Start) -> None:

@@ -45,7 +45,7 @@ from kirotunnel.ssh.session import Session
 from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.wire.containers import Inside
 from kirotunnel.wire.gate import LegRule
-from kirotunnel.wire.passing import EscapeKeys, Passing
+from kirotunnel.wire.passing import PLAIN_AGAIN, EscapeKeys, Passing
 from kirotunnel.wire.printed_urls import PrintedUrls, SaidLine
 from kirotunnel.wire.records import Record
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
@@ -342,7 +342,7 @@ class _Run:
             f"{self._name} on {self._options.place} wants to open a page on {authority},\n"
             "a host that it has not asked for before. Open it only if you know it as a sign-in page of yours.\nOpen it?"
         )
-        self._own_line()
+        self._own_line(question=True)
         yes = await self._environment.prompts.confirm(question)
         self._queue.put_nowait(m.HostAllowed(leg, bool(yes)))
 
@@ -426,13 +426,21 @@ class _Run:
     def _size(self) -> tuple[int, int]:
         return self._keyboard.size() if self._keyboard is not None else WIDE_TERMINAL
 
-    def _own_line(self) -> None:
-        """Begin a line of ours on the terminal, wherever the command has left the cursor."""
+    def _own_line(self, *, question: bool = False) -> None:
+        """Begin a line of ours on the terminal, wherever the command has left the cursor.
+
+        Before a question the command's drawing is undone: it could have what is asked scroll away, or be unseen.
+        """
         for fd, screen in self._screens.items():
-            if screen is not None and not screen.at_line_start:
-                screen.at_line_start = True
+            if screen is None:
+                continue
+            begin = "" if screen.at_line_start else "\r\n"
+            if question and screen.is_drawn_on:
+                screen.is_drawn_on, begin = False, PLAIN_AGAIN + begin
+            screen.at_line_start = True
+            if begin:
                 with contextlib.suppress(OSError):
-                    os.write(fd, b"\r\n")
+                    os.write(fd, begin.encode())
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ _WHOLE: Final = re.compile(r"\x1b[ -~]+")
 _TITLE_REPORT: Final = re.compile(r"\x1b\[[<-?]*0*2[01](?![0-9]).*t")
 _PLAIN: Final = re.compile(r"[^\x1b\x80-\x9f\udc80-\udc9f]*")
 MAX_LINK: Final = 8192
+PLAIN_AGAIN: Final = "\x1b7\x1b[r\x1b8\x1b[m\x1b(B\x0f\x1b[?7h"
+"""Undoes what would hide words of ours: margins (without moving the cursor), colours and concealment, other characters,
+lines that are cut off."""
 
 
 class Passing:
@@ -35,6 +38,8 @@ class Passing:
         self._unfinished = False
         self.at_line_start = True
         """Whether what passed ends with a line break."""
+        self.is_drawn_on = False
+        """Whether anything passed by which text may look otherwise than it stands."""
 
     def feed(self, data: bytes) -> bytes:
         """What passes of these bytes. An escape sequence waits until it is whole."""
@@ -47,6 +52,7 @@ class Passing:
             passed = "".join(piece for piece, is_escape in pieces if _passes(piece, is_escape=is_escape))
         if passed:
             self.at_line_start = passed.endswith(("\n", "\r"))
+            self.is_drawn_on = self.is_drawn_on or "\x1b" in passed or "\x0e" in passed
         return passed.encode("utf-8", "surrogateescape")
 
 
