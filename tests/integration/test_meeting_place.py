@@ -18,7 +18,7 @@ import pytest
 
 from integration.relay_ends import PATIENCE, Leg, Remote, Witness, answer, ask, free_port, route_to
 from integration.test_callback_ports import callback_of, greeting
-from kirotunnel.errors import LocalPortError
+from kirotunnel.errors import LocalPortError, PortAwaitedError
 from kirotunnel.local import shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.command_relay import CommandRoute
@@ -388,8 +388,21 @@ async def test_the_page_to_which_a_guests_first_page_leads_is_the_guests() -> No
             assert (await ask(both.number, f"/next-on-{state}")).title == f"Done on {state}"
 
 
+async def test_a_page_that_gets_an_answer_in_the_fragment_is_never_anothers() -> None:
+    async with AsyncExitStack() as stack:
+        port = free_port()
+        takes_all = wide_route(greeting("takes all"), port, "-")
+        takes_all.rule = LegRule(leg=0, paths=frozenset(), state=None, wider=Widening(any_page=True))
+        for route in (takes_all, wide_route(greeting("good"), port, "good")):
+            stack.push_async_callback((await CallbackPorts().lease(route)).close)
+        assert (await ask(port, "/oauth/callback")).title == "Done on good"
+        assert (await ask(port, "/elsewhere")).title == "Done on takes all"
+        with pytest.raises(PortAwaitedError):
+            await CallbackPorts().lease(wide_route(greeting("bad"), port, "bad", start="/oauth/callback"))
+
+
 def wide_route(remote: Remote, port: int, state: str, *, start: str | None = None) -> CommandRoute:
-    wider = Widening(fragment=True, start=None if start is None else Secret(start))
+    wider = Widening(fragment=True) if start is None else Widening(start=Secret(start))
     rule = LegRule(leg=1, paths=frozenset({"/oauth/callback"}), state=Secret(state), wider=wider)
     return CommandRoute(
         rule=rule, port=port, dial=remote.dial, observer=Witness(), cli="acme", host=state, policy=UrlPolicy()

@@ -165,6 +165,10 @@ class _Port:
             if not granted:
                 self.routes.remove(route)
                 self._drop(keys_of_leg(route.rule))
+        if not granted and route.rule.wider is not None:
+            raise PortAwaitedError(
+                f"port {route.port} is waiting for another sign-in, whose answer could not be told from this one's"
+            )
         if not granted:
             raise already_awaited(route, key)
 

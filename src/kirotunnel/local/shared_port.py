@@ -195,10 +195,11 @@ class SharedPort:
     async def claim(self, key: str, with_it: Iterable[str] = ()) -> bool:
         """Have requests with this key, which is among `keys` already; False where another process has it.
 
-        `with_it` are the other keys of its leg: those that can be had.
+        `with_it` are the other keys of its leg, of which the same holds.
 
         Raises LocalPortError where the one who has the port does not answer.
         """
+        keys = tuple(dict.fromkeys((key, *with_it)))
         try:
             async with asyncio.timeout(JOIN_S):
                 while True:
@@ -207,19 +208,19 @@ class SharedPort:
                     if self._by_ourselves:
                         return True  # it is told when it is back
                     if self._link is None:
-                        return not self._taken(key)
+                        return not any(self._taken(each) for each in keys if each != WIDE)
                     with contextlib.suppress(ChannelEndedError):  # the next one knows our keys, and says the same
-                        return key not in (await self._ask(dict.fromkeys((key, *with_it)))).refused
+                        return not (await self._ask(keys)).refused
         except TimeoutError:
             raise await self._no_answer() from None
 
-    async def _ask(self, keys: Iterable[str]) -> Claimed:
+    async def _ask(self, keys: tuple[str, ...]) -> Claimed:
         if self._link is None:
             raise ChannelEndedError
         number = next(self._numbers)
         self._claims[number] = asyncio.get_running_loop().create_future()
         try:
-            self._link.send(Claim(number, add=tuple(keys)))
+            self._link.send(Claim(number, add=keys))
             return await self._claims[number]
         finally:
             del self._claims[number]

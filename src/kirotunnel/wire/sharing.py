@@ -41,6 +41,8 @@ def keys_of_leg(rule: LegRule) -> list[str]:
         keys.append(WIDE)
         if rule.wider.start is not None:
             keys.append(page_key(rule.wider.start.reveal()))
+        if rule.wider.fragment:  # what the browser then asks for has no state, and its page gets to see the answer
+            keys += map(page_key, sorted(rule.paths))
     return keys
 
 
