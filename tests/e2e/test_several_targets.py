@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,10 +20,15 @@ import pytest
 
 import kirotunnel as library
 from e2e.chromium import Openings
-from e2e.harness import ROBOT, finish, kirotunnel, listening_here, read_event, start
+from e2e.harness import ROBOT, finish, kirotunnel, listening_here, read_event, start, wait_until
 from e2e.hosts import UNREACHABLE, MakeHosts, of_target, results
+from e2e.running_login import RunningLogin
+from e2e.test_bad_input import CALLBACK_PORTS
 from integration.sign_in_world import RobotBrowser
 from kirotunnel.ssh.config import SSHOptions
+
+SILENCE_S = 6.0
+"""Seconds in which keepalives one second apart give a silent connection up."""
 
 
 def settings(scrubbed_environment: Path, text: str) -> None:
@@ -94,6 +100,53 @@ def test_a_target_that_waits_for_its_turn_has_its_whole_time_left(make_hosts: Ma
     opened = [event["target"] for event in run.named("browser_opened")]
     assert [event["target"] for event in run.named("failed")] == opened[:1]
     assert run.names.index("failed") < run.names.index("browser_opened", run.names.index("browser_opened") + 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "steered"), [("reset", False), ("silent", False), ("noticed late", False), ("noticed late", True)]
+)
+async def test_a_target_whose_connection_drops_while_it_waits_for_its_turn_is_reached_anew(
+    make_hosts: MakeHosts, tmp_path: Path, how: str, *, steered: bool
+) -> None:
+    hosts = make_hosts(2)
+    first_port, second_port = CALLBACK_PORTS[:2]
+    openings = Openings(tmp_path / "opened")
+    options = ["--json", "--tabs", "1", "-o", "ServerAliveInterval=1", *openings.browser, *hosts.services.trust]
+    taken = socket.create_server(("127.0.0.1", first_port)) if steered else None
+    login = RunningLogin(start(*hosts.arguments("login", *hosts.names, *options)), openings)
+    try:
+        first = await asyncio.to_thread(login.next_page)
+        begun = hosts.names.index(login.wait_for("browser_opened")["target"])
+        waiting = hosts.machines[1 - begun]
+        assert wait_until(lambda: waiting.files("/tmp/kirotunnel.*"))  # it was looked around there
+        async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+            if how == "reset":
+                waiting.servers[0].drop_connections()
+            else:
+                waiting.cut()
+            if how == "silent":
+                await asyncio.sleep(SILENCE_S)
+                waiting.restore()
+            await approve(browser, first)
+            if how == "noticed late":
+                await asyncio.sleep(SILENCE_S)
+                waiting.restore()
+            second = await asyncio.to_thread(login.next_page)
+            await approve(browser, second)
+        run = await asyncio.to_thread(login.end)
+    finally:
+        login.kill()
+        openings.close()
+        if taken is not None:
+            taken.close()
+    assert run.code == 0, run.stdout + run.stderr
+    hosts.assert_each_state_at_its_own_host()
+    name = hosts.names[1 - begun]
+    assert of_target(run, name).count("login_started") == 1
+    assert {event["port"] for event in run.named("tunnel_opened")} == {second_port if steered else first_port}
+    assert "reconnected" in of_target(run, name)
+    assert "connection_lost" in of_target(run, name)
+    assert of_target(run, hosts.names[begun]).count("connection_lost") == 0
 
 
 async def test_the_page_that_a_tab_ends_on_names_its_host(make_hosts: MakeHosts, tmp_path: Path) -> None:

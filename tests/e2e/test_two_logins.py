@@ -76,7 +76,7 @@ def windows(machines: Machines, tmp_path: Path) -> Iterator[MakeWindows]:
 
 def remains() -> list[str]:
     """What lies in the meeting place."""
-    return sorted(os.listdir(Path(os.environ["XDG_RUNTIME_DIR"]) / "kirotunnel"))
+    return sorted(path.name for path in Path(os.environ["XDG_RUNTIME_DIR"]).glob("kirotunnel/*"))
 
 
 def assert_signed_in(window: Window) -> None:

@@ -19,7 +19,7 @@ import pytest
 from integration.relay_ends import PATIENCE, Leg, Remote, Witness, answer, ask, free_port, route_to
 from integration.test_callback_ports import callback_of, greeting
 from kirotunnel.errors import LocalPortError, PortAwaitedError
-from kirotunnel.local import shared_port
+from kirotunnel.local import meeting_place, shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.command_relay import CommandRoute
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
@@ -121,6 +121,41 @@ async def test_a_runtime_directory_of_another_user_is_no_reason_to_say_anything(
         machine = Two(stack)
         await machine.leg("one")
         assert (await ask(machine.number, callback_of("one"))).title == "Done on one"
+
+
+async def test_without_a_runtime_directory_it_lies_beside_temporary_files_and_nothing_of_it_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(meeting_place, "RUNTIME_DIRECTORIES", str(tmp_path / "none"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    async with AsyncExitStack() as stack:
+        machine = Two(stack)
+        await machine.leg("one")
+        assert (await ask(machine.number, callback_of("one"))).title == "Done on one"
+        (directory,) = temporary.iterdir()
+        assert directory.name == f"kirotunnel-{os.geteuid()}"
+        assert directory.stat().st_mode & 0o777 == 0o700
+    assert list(temporary.iterdir()) == []
+
+
+async def test_who_leaves_it_empty_removes_it_and_who_comes_just_then_makes_it_anew(directory: Path) -> None:
+    first, second = MeetingPlace(directory), MeetingPlace(directory)
+    first.close()
+    assert not directory.exists()
+    lock = second.lock(3128)
+    assert lock is not None
+    assert [path.suffix for path in directory.iterdir()] == [".lock"]
+    third = MeetingPlace(directory)
+    assert third.lock(3128) is None
+    third.close()
+    assert directory.exists()
+    lock.release(for_others=False)
+    second.close()
+    assert not directory.exists()
 
 
 async def test_it_is_made_for_its_user_alone(two: Two, directory: Path) -> None:
@@ -354,7 +389,7 @@ async def test_whoever_pretends_to_share_a_port_is_not_believed(
     door.close()
     lock.release(for_others=False)
     place.close()
-    assert list(directory.iterdir()) == []
+    assert not directory.exists()
 
 
 # --- Legs that take more than one callback ----------------------------------------------------------------------------

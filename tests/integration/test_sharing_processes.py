@@ -146,7 +146,7 @@ class Machine:
     @property
     def remains(self) -> list[str]:
         """What lies in the meeting place."""
-        return sorted(os.listdir(Path(os.environ["XDG_RUNTIME_DIR"]) / "kirotunnel"))
+        return sorted(path.name for path in Path(os.environ["XDG_RUNTIME_DIR"]).glob("kirotunnel/*"))
 
 
 def callback_of(state: str) -> str:

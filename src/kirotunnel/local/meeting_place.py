@@ -2,6 +2,7 @@
 
 Whoever has the lock accepts the browsers and listens on the socket. The system lets go of a lock when its process ends,
 however it ends. Two network namespaces have two loopbacks, so what is here is named by namespace and port.
+The directory is made by who comes first, and removed by who leaves it empty.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import os
 import socket
 import stat
 import sys
-import warnings
+import tempfile
 from pathlib import Path
 from typing import Final
 
 _MAX_PATH: Final = 100
 """Bytes that every system takes as the path of a socket."""
 _BACKLOG: Final = 64
+RUNTIME_DIRECTORIES: Final = "/run/user"
+"""Where systemd has a user's XDG_RUNTIME_DIR, for processes that were not told of it (cron, `env -i`)."""
+_MAX_REMOVALS: Final = 1000
+"""Times that others may remove what we are just taking."""
 
 
 class NoMeetingPlaceError(Exception):
@@ -38,30 +43,31 @@ class MeetingPlace:
     @classmethod
     def of_this_user(cls) -> MeetingPlace:
         """The usual one. Raises NoMeetingPlaceError."""
-        from platformdirs import user_runtime_path
-
-        with warnings.catch_warnings():
-            # About an XDG_RUNTIME_DIR of another user (`sudo -E`): no matter, as we look at what we get.
-            warnings.simplefilter("ignore")
-            directory = user_runtime_path("kirotunnel", appauthor=False)
-        return cls(directory)
+        return cls(_usual_directory())
 
     def close(self) -> None:
         """Let go of the directory."""
         with contextlib.suppress(OSError):
             os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            self._directory.rmdir()  # somebody is still there where it is not empty
 
     def lock(self, port: int) -> PortLock | None:
         """Be the one who has that port; None where somebody else is. Raises NoMeetingPlaceError."""
         name = self._name(port)
-        while True:
+        for _ in range(_MAX_REMOVALS):
             found = self._is_there(f"{name}.lock")
-            lock = self._try_lock(f"{name}.lock")
+            try:
+                lock = self._try_lock(f"{name}.lock")
+            except FileNotFoundError:  # whoever was there has left it empty, and removed it
+                self._open_again()
+                continue
             if lock is None:
                 return None
             if self._is_there(f"{name}.lock", lock):
                 return PortLock(self, name, lock, found=found)
             os.close(lock)  # whoever had it has removed it while we waited for it: ours is a file without a name
+        raise NoMeetingPlaceError("it is removed again and again")
 
     def listen(self, lock: PortLock) -> socket.socket:
         """The socket of a port that we have. Raises OSError."""
@@ -100,6 +106,11 @@ class MeetingPlace:
 
     # ---
 
+    def _open_again(self) -> None:
+        descriptor = _open_own_directory(self._directory)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
     def _name(self, port: int) -> str:
         return f"{port}-{self._namespace:x}"
 
@@ -117,10 +128,10 @@ class MeetingPlace:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         try:
             descriptor = os.open(name, flags, 0o600, dir_fd=self._descriptor)
-        except FileNotFoundError as exc:
+        except FileNotFoundError:
             if not create:
                 return None
-            raise NoMeetingPlaceError("the directory was removed") from exc
+            raise
         except OSError as exc:
             raise NoMeetingPlaceError(f"no lock file can be made: {exc.strerror}") from exc
         try:
@@ -158,6 +169,25 @@ class PortLock:
             self._place.remove(f"{self.name}.lock")
         os.close(self._descriptor)
         self._descriptor = None
+
+
+def _usual_directory() -> Path:
+    """In this user's runtime directory; where there is none, beside temporary files, under a name that is only ours."""
+    # platformdirs would make a `runtime-UID` there, which others use as well, so that nobody may remove it.
+    user = os.geteuid()
+    for runtime in (Path(os.environ.get("XDG_RUNTIME_DIR") or "."), Path(RUNTIME_DIRECTORIES) / str(user)):
+        if runtime.is_absolute() and _is_own(runtime):
+            return runtime / "kirotunnel"
+    return Path(tempfile.gettempdir()) / f"kirotunnel-{user}"
+
+
+def _is_own(directory: Path) -> bool:
+    """Whether it is a directory, and this user's alone, as the XDG Base Directory Specification has it."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
 
 
 def _open_own_directory(directory: Path) -> int:
