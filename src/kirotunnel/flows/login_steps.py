@@ -1,4 +1,7 @@
-"""What can happen in a login, and what can be done about it: the two alphabets of the state machine."""
+"""What can happen in a login, and what can be done about it: the two alphabets of the state machine.
+
+What it shares with the other machine is `leg_steps`, said again here: the whole of an alphabet stands in one place.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,27 @@ from typing import Literal
 
 from kirotunnel import events as ev
 from kirotunnel.errors import KirotunnelError
-from kirotunnel.redaction import Secret
+from kirotunnel.flows.leg_steps import AskAboutHost as AskAboutHost
+from kirotunnel.flows.leg_steps import Broken as Broken
+from kirotunnel.flows.leg_steps import BrowserStarted as BrowserStarted
+from kirotunnel.flows.leg_steps import CallbackArrived as CallbackArrived
+from kirotunnel.flows.leg_steps import CallbackDelivered as CallbackDelivered
+from kirotunnel.flows.leg_steps import DeadlinePassed as DeadlinePassed
+from kirotunnel.flows.leg_steps import Fail as Fail
+from kirotunnel.flows.leg_steps import HostAllowed as HostAllowed
+from kirotunnel.flows.leg_steps import LegAction, LegEvent
+from kirotunnel.flows.leg_steps import OpenBrowser as OpenBrowser
+from kirotunnel.flows.leg_steps import Report as Report
+from kirotunnel.flows.leg_steps import StartTimer as StartTimer
+from kirotunnel.flows.leg_steps import StrayRefused as StrayRefused
+from kirotunnel.flows.leg_steps import TimerFired as TimerFired
+from kirotunnel.flows.leg_steps import UrlOpened as UrlOpened
+from kirotunnel.flows.leg_steps import Warn as Warn
 from kirotunnel.wire import transcript as tr
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.redirect import UrlPolicy
 
 # --- what happens ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class UrlOpened:
-    """The CLI called its opener."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostAllowed:
-    """The person was asked about an unknown host."""
-
-    leg: int
-    yes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +61,6 @@ class TunnelFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class BrowserStarted:
-    """The browser was started, or the URL only printed."""
-
-    leg: int
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class StrayRefused:
-    """The relay answered a stray request of this leg's port."""
-
-    leg: int
-    reason: ev.RefusalReason
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackArrived:
-    """The callback of a leg is here and being delivered."""
-
-    leg: int
-    outcome: ev.Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackDelivered:
-    """The exchange with the remote listener is over. `error` says why it did not take the callback, if so."""
-
-    leg: int
-    error: KirotunnelError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TunnelEnded:
     """The listeners of a leg are closed."""
 
@@ -101,13 +72,6 @@ class Printed:
     """The CLI's output held this."""
 
     what: tr.TranscriptEvent
-
-
-@dataclass(frozen=True, slots=True)
-class TimerFired:
-    """A timer that was asked for ran out."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,39 +119,19 @@ class ReconnectFailed:
     error: KirotunnelError
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
-    """The time for the whole sign-in is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """Something that the machine did not ask for failed for good."""
-
-    error: KirotunnelError
-
-
 LoginEvent = (
-    UrlOpened
-    | HostAllowed
+    LegEvent
     | ListenerChecked
     | TunnelReady
     | TunnelFailed
-    | BrowserStarted
-    | StrayRefused
-    | CallbackArrived
-    | CallbackDelivered
     | TunnelEnded
     | Printed
-    | TimerFired
     | RemoteExited
     | WhoamiAnswered
     | RemoteStarted
     | Disconnected
     | Reconnected
     | ReconnectFailed
-    | DeadlinePassed
-    | Broken
 )
 
 
@@ -218,14 +162,6 @@ class StartRemote:
 
 
 @dataclass(frozen=True, slots=True)
-class AskAboutHost:
-    """Ask the person whether a page on this host may be opened."""
-
-    leg: int
-    authority: str
-
-
-@dataclass(frozen=True, slots=True)
 class CheckListener:
     """Ask the target whether that port is listened on."""
 
@@ -244,15 +180,6 @@ class OpenTunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenBrowser:
-    """Print the URL and start the browser with it."""
-
-    leg: int
-    url: Secret[str]
-    authority: str
-
-
-@dataclass(frozen=True, slots=True)
 class CloseTunnel:
     """Close the listeners of a leg."""
 
@@ -264,14 +191,6 @@ class Type:
     """Send keys to the CLI's terminal."""
 
     keys: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Wake me; a timer of the same name is started anew."""
-
-    name: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,20 +212,6 @@ class Reconnect:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Tell whoever listens."""
-
-    event: ev.Event
-
-
-@dataclass(frozen=True, slots=True)
-class Warn:
-    """Tell the person something that is no event."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Succeed:
     """The end: this account is signed in."""
 
@@ -314,29 +219,17 @@ class Succeed:
     already: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The end: it did not work."""
-
-    error: KirotunnelError
-
-
 Action = (
-    HoldPorts
+    LegAction
+    | HoldPorts
     | ReleaseHolds
     | StartRemote
-    | AskAboutHost
     | CheckListener
     | OpenTunnel
-    | OpenBrowser
     | CloseTunnel
     | Type
-    | StartTimer
     | AskWhoami
     | StopRemote
     | Reconnect
-    | Report
-    | Warn
     | Succeed
-    | Fail
 )

@@ -22,13 +22,12 @@ from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Self
+from typing import Final
 
 from kirotunnel import events as ev
 from kirotunnel.errors import (
     CallbackPortError,
     ConnectionLostError,
-    InternalError,
     KirotunnelError,
     LoginTimedOutError,
     PromptUnansweredError,
@@ -36,6 +35,7 @@ from kirotunnel.errors import (
     SSHError,
 )
 from kirotunnel.flows import login_steps as m
+from kirotunnel.flows.driving import Driver, LegObserver
 from kirotunnel.flows.environment import Environment, Paste
 from kirotunnel.flows.link import Link
 from kirotunnel.flows.login_machine import LoginMachine
@@ -134,10 +134,11 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
         return await run.run(ports)  # from here on the machine keeps the time: it knows what is missing
 
 
-class _Login:
+class _Login(Driver[m.LoginEvent]):
     """One login under way: what the machine decides is done here, and what happens is told to it."""
 
     def __init__(self, options: LoginOptions, environment: Environment, profile: Profile, deadline: float) -> None:
+        super().__init__(during=f"signing in on {options.place}")
         self._options = options
         self._environment = environment
         self._conversation = environment.conversation
@@ -160,7 +161,6 @@ class _Login:
                 interactive=environment.terminal is not None,
             )
         )
-        self._queue: asyncio.Queue[m.LoginEvent] = asyncio.Queue()
         self._held = HeldCLI(self)
         self._cli: RemoteCLI = self._held
         self._attached: AttachedCLI | None = None
@@ -179,23 +179,11 @@ class _Login:
         self._transcript = Transcript()
         self._leases: dict[int, Lease] = {}
         self._pasting: dict[int, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._stack = contextlib.AsyncExitStack()
-        self._keys = contextlib.ExitStack()
         self._shown = SafeTerminal()
         self._unseen: list[str] = []
         """What the CLI drew while a question of ours was open."""
         self._way: Way = "direct-tcpip"
         self._result: LoginResult | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._stack.__aenter__()
-        self._stack.push_async_callback(self._clean_up_whole)
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
 
     # --- arriving ----------------------------------------------------------------------------------------------------
 
@@ -274,8 +262,7 @@ class _Login:
 
     async def run(self, ports: PortFacts) -> LoginResult:
         """Go through the login."""
-        loop = asyncio.get_running_loop()
-        self._timers["deadline"] = loop.call_at(self._deadline, self._queue.put_nowait, m.DeadlinePassed())
+        self._keep_deadline(self._deadline)
         actions = self._machine.begin(self._facts, ports)
         while True:
             for action in actions:
@@ -554,7 +541,7 @@ class _Login:
             rule=action.rule,
             port=action.port,
             dial=partial(self._dial, action.port),
-            observer=_Observer(leg, self._queue),
+            observer=LegObserver(leg, self._queue.put_nowait),
             cli=self._options.cli,
             host=self._options.place,
             policy=action.policy,
@@ -608,22 +595,9 @@ class _Login:
     async def _ask_whoami(self) -> None:
         self._queue.put_nowait(m.WhoamiAnswered(await self._link.now.shell.whoami()))
 
-    def _start_timer(self, name: str, seconds: float) -> None:
-        if name in self._timers:
-            self._timers[name].cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[name] = loop.call_later(seconds, self._queue.put_nowait, m.TimerFired(name))
-
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _guarded(self, work: Awaitable[None]) -> None:
-        """Whatever goes wrong in a task reaches the machine, which ends the login properly."""
+    async def _watch(self, work: Awaitable[None]) -> None:
         now = self._link.now if self._link.is_up else None
         try:
             await work
@@ -631,28 +605,8 @@ class _Login:
             told = isinstance(exc, ConnectionLostError) if now is None else self._link.broken(now, exc)
             if not told:
                 self._queue.put_nowait(m.Broken(exc))
-        except Exception as exc:  # the border to what we did not foresee
-            error = InternalError(f"{type(exc).__name__} while signing in on {self._options.place}")
-            error.__cause__ = exc
-            self._queue.put_nowait(m.Broken(error))
-
-    async def _clean_up_whole(self) -> None:
-        """Clean up to the end even if Ctrl-C comes meanwhile; each part of it is bounded."""
-        cleaning = asyncio.ensure_future(self._clean_up())
-        try:
-            await asyncio.shield(cleaning)
-        except asyncio.CancelledError:
-            await cleaning
-            raise
 
     async def _clean_up(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._keys.close()  # after the tasks: a question that was open has put the terminal back by now
         for leg in list(self._leases):
             await self._close_tunnel(leg)
         await self._release_holds()
@@ -676,20 +630,3 @@ class _Login:
                 await self._link.connect(self._take_up)
             return await self._link.now.shell.finish()
         return False
-
-
-class _Observer:
-    """Tells the machine what the relay sees of one leg."""
-
-    def __init__(self, leg: int, queue: asyncio.Queue[m.LoginEvent]) -> None:
-        self._leg = leg
-        self._queue = queue
-
-    def stray(self, reason: ev.RefusalReason) -> None:
-        self._queue.put_nowait(m.StrayRefused(self._leg, reason))
-
-    def callback(self, outcome: ev.Outcome) -> None:
-        self._queue.put_nowait(m.CallbackArrived(self._leg, outcome))
-
-    def delivered(self, error: KirotunnelError | None) -> None:
-        self._queue.put_nowait(m.CallbackDelivered(self._leg, error))

@@ -21,11 +21,12 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Self
+from typing import Final
 
 from kirotunnel import events as ev
-from kirotunnel.errors import ConnectionLostError, InternalError, KirotunnelError, LoginTimedOutError, RemoteLoginError
+from kirotunnel.errors import ConnectionLostError, KirotunnelError, LoginTimedOutError, RemoteLoginError
 from kirotunnel.flows import run_steps as m
+from kirotunnel.flows.driving import Driver, LegObserver
 from kirotunnel.flows.environment import Conversation, Environment
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.run_machine import RunMachine, RunPlan
@@ -114,7 +115,7 @@ async def run(options: RunOptions, environment: Environment, streams: Streams | 
         raise LoginTimedOutError(f"{options.place} was not reached, or did not answer, in time") from exc
 
 
-class _Run:
+class _Run(Driver[m.RunEvent]):
     """One run under way: what the machine decides is done here, and what happens is told to it."""
 
     def __init__(
@@ -125,12 +126,13 @@ class _Run:
         streams: Streams,
         profile: Profile | None,
     ) -> None:
+        self._profile = profile or Profile(name=command_name(options.command))
+        self._name = self._profile.name
+        super().__init__(during=f"{self._name} ran on {options.place}")
         self._options = options
         self._environment = environment
         self._session = session
         self._streams = streams
-        self._profile = profile or Profile(name=command_name(options.command))
-        self._name = self._profile.name
         self._keyboard = environment.terminal
         wanted = self._profile.terminal if options.terminal is None else options.terminal
         with_terminal = self._keyboard is not None if wanted is None else wanted
@@ -151,7 +153,6 @@ class _Run:
                 interactive=not isinstance(environment.prompts, Nobody),
             )
         )
-        self._queue: asyncio.Queue[m.RunEvent] = asyncio.Queue()
         self._shell = ControlShell(session, self._hear)
         self._command: RemoteCommand | None = None
         self._ended = True
@@ -161,19 +162,7 @@ class _Run:
         """Of each port: a sign-in that comes back to a port that is open has a lease of its own."""
         self._redirects: dict[int, asyncio.Future[bool]] = {}
         self._numbers = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._stack = contextlib.AsyncExitStack()
-        self._keys = contextlib.ExitStack()
         self._code: int | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._stack.__aenter__()
-        self._stack.push_async_callback(self._clean_up_whole)
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
 
     def _hear(self, record: Record) -> None:
         if (url := opened_url(record)) is not None:
@@ -198,10 +187,9 @@ class _Run:
 
     async def run(self, deadline: float | None) -> int:
         """Go through it, to the command's exit code."""
-        loop = asyncio.get_running_loop()
         self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
         if deadline is not None:
-            self._timers["deadline"] = loop.call_at(deadline, self._queue.put_nowait, m.DeadlinePassed())
+            self._keep_deadline(deadline)
         actions = self._machine.begin()
         while True:
             for action in actions:
@@ -367,7 +355,7 @@ class _Run:
             rule=rule,
             port=port,
             dial=partial(dial_target, self._session, port, tuple(addresses)),
-            observer=_Observer(rule.leg, self._queue),
+            observer=LegObserver(rule.leg, self._queue.put_nowait),
             cli=self._name,
             host=self._options.place,
             policy=policy,
@@ -415,12 +403,6 @@ class _Run:
     async def _open_browser(self, leg: int, url: Secret[str]) -> None:
         self._queue.put_nowait(m.BrowserStarted(leg, await self._environment.browser.open(url.reveal())))
 
-    def _start_timer(self, name: str, seconds: float) -> None:
-        if name in self._timers:
-            self._timers[name].cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[name] = loop.call_later(seconds, self._queue.put_nowait, m.TimerFired(name))
-
     # --- the person's terminal ---------------------------------------------------------------------------------------
 
     def _size(self) -> tuple[int, int]:
@@ -444,14 +426,7 @@ class _Run:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _guarded(self, work: Awaitable[None]) -> None:
-        """Whatever goes wrong in a task reaches the machine, which ends the run properly."""
+    async def _watch(self, work: Awaitable[None]) -> None:
         try:
             await work
         except ConnectionLostError as exc:
@@ -460,52 +435,19 @@ class _Run:
             # A channel that ends without a status is what a lost connection looks like first.
             lost = self._session.lost.done()
             self._queue.put_nowait(m.Disconnected(exc.message) if lost else m.Broken(exc))
-        except Exception as exc:  # the border to what we did not foresee
-            error = InternalError(f"{type(exc).__name__} while {self._name} ran on {self._options.place}")
-            error.__cause__ = exc
-            self._queue.put_nowait(m.Broken(error))
 
-    async def _clean_up_whole(self) -> None:
-        """Clean up to the end even if Ctrl-C comes meanwhile; each part of it is bounded."""
+    async def __aexit__(self, *exc_info: object) -> None:
+        # The command has ended, or is being ended: no Ctrl-C is for it any more, and none may cut the cleaning short.
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
-        cleaning = asyncio.ensure_future(self._clean_up())
-        try:
-            await asyncio.shield(cleaning)
-        except asyncio.CancelledError:
-            await cleaning
-            raise
+        await super().__aexit__(*exc_info)
 
     async def _clean_up(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._keys.close()  # after the tasks: a question that was open has put the terminal back by now
         for port in list(self._leases):
             await self._close_tunnel(port)
         await self._shell.finish(cli_ended=self._ended)
         if self._command is not None:
             self._command.close()
-
-
-class _Observer:
-    """Tells the machine what the relay sees of one leg."""
-
-    def __init__(self, leg: int, queue: asyncio.Queue[m.RunEvent]) -> None:
-        self._leg = leg
-        self._queue = queue
-
-    def stray(self, reason: ev.RefusalReason) -> None:
-        self._queue.put_nowait(m.StrayRefused(self._leg, reason))
-
-    def callback(self, outcome: ev.Outcome) -> None:
-        self._queue.put_nowait(m.CallbackArrived(self._leg, outcome))
-
-    def delivered(self, error: KirotunnelError | None) -> None:
-        self._queue.put_nowait(m.CallbackDelivered(self._leg, error))
 
 
 class _Aside:

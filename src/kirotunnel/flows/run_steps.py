@@ -1,13 +1,30 @@
-"""What can happen while a command of the person's own runs, and what can be done about it: two alphabets."""
+"""What can happen while a command of the person's own runs, and what can be done about it: two alphabets.
+
+What it shares with the other machine is `leg_steps`, said again here: the whole of an alphabet stands in one place.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from kirotunnel import events as ev
 from kirotunnel.errors import KirotunnelError
-from kirotunnel.redaction import Secret
+from kirotunnel.flows.leg_steps import AskAboutHost as AskAboutHost
+from kirotunnel.flows.leg_steps import Broken as Broken
+from kirotunnel.flows.leg_steps import BrowserStarted as BrowserStarted
+from kirotunnel.flows.leg_steps import CallbackArrived as CallbackArrived
+from kirotunnel.flows.leg_steps import CallbackDelivered as CallbackDelivered
+from kirotunnel.flows.leg_steps import DeadlinePassed as DeadlinePassed
+from kirotunnel.flows.leg_steps import Fail as Fail
+from kirotunnel.flows.leg_steps import HostAllowed as HostAllowed
+from kirotunnel.flows.leg_steps import LegAction, LegEvent
+from kirotunnel.flows.leg_steps import OpenBrowser as OpenBrowser
+from kirotunnel.flows.leg_steps import Report as Report
+from kirotunnel.flows.leg_steps import StartTimer as StartTimer
+from kirotunnel.flows.leg_steps import StrayRefused as StrayRefused
+from kirotunnel.flows.leg_steps import TimerFired as TimerFired
+from kirotunnel.flows.leg_steps import UrlOpened as UrlOpened
+from kirotunnel.flows.leg_steps import Warn as Warn
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.redirect import UrlPolicy
@@ -16,25 +33,10 @@ from kirotunnel.wire.redirect import UrlPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class UrlOpened:
-    """The command called an opener."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class UrlPrinted:
     """A URL stood in the command's output."""
 
     url: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostAllowed:
-    """The person was asked about an unknown host."""
-
-    leg: int
-    yes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +74,6 @@ class TunnelEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class BrowserStarted:
-    """The browser was started, or the URL only printed."""
-
-    leg: int
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class StrayRefused:
-    """The relay answered a stray request."""
-
-    leg: int
-    reason: ev.RefusalReason
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackArrived:
-    """A callback is here and being delivered."""
-
-    leg: int
-    outcome: ev.Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackDelivered:
-    """The exchange with the remote listener is over. `error` says why it did not take the callback, if so."""
-
-    leg: int
-    error: KirotunnelError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RedirectWanted:
     """An answer of the command's listener sends the browser elsewhere."""
 
@@ -112,13 +82,6 @@ class RedirectWanted:
     leg: int
     url: str
     after_callback: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TimerFired:
-    """A timer that was asked for ran out."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,40 +119,20 @@ class Disconnected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
-    """The time that was allowed is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """Something that the machine did not ask for failed for good."""
-
-    error: KirotunnelError
-
-
 RunEvent = (
-    UrlOpened
+    LegEvent
     | UrlPrinted
-    | HostAllowed
     | Listening
     | TunnelReady
     | TunnelFailed
     | TunnelEnded
-    | BrowserStarted
-    | StrayRefused
-    | CallbackArrived
-    | CallbackDelivered
     | RedirectWanted
-    | TimerFired
     | SuccessSaid
     | CommandEnded
     | Interrupted
     | HungUp
     | OutputGone
     | Disconnected
-    | DeadlinePassed
-    | Broken
 )
 
 
@@ -204,14 +147,6 @@ class StartCommand:
 @dataclass(frozen=True, slots=True)
 class Look:
     """Ask the target who listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskAboutHost:
-    """Ask the person whether a page on this host may be opened."""
-
-    leg: int
-    authority: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,28 +186,11 @@ class CloseTunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenBrowser:
-    """Print the URL and start the browser with it."""
-
-    leg: int
-    url: Secret[str]
-    authority: str
-
-
-@dataclass(frozen=True, slots=True)
 class AnswerRedirect:
     """Let the browser follow an answer that sends it elsewhere, or not."""
 
     number: int
     yes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Wake me; a timer of the same name is started anew."""
-
-    name: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,22 +206,8 @@ class StopCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Tell whoever listens."""
-
-    event: ev.Event
-
-
-@dataclass(frozen=True, slots=True)
 class Tell:
     """Tell the person."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Warn:
-    """Tell the person something that should not be missed."""
 
     text: str
 
@@ -315,29 +219,17 @@ class Exit:
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The end: it did not work."""
-
-    error: KirotunnelError
-
-
 Action = (
-    StartCommand
+    LegAction
+    | StartCommand
     | Look
-    | AskAboutHost
     | RememberHost
     | OpenTunnel
     | ServeBy
     | CloseTunnel
-    | OpenBrowser
     | AnswerRedirect
-    | StartTimer
     | SendSignal
     | StopCommand
-    | Report
     | Tell
-    | Warn
     | Exit
-    | Fail
 )
