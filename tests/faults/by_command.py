@@ -81,6 +81,7 @@ class CommandTrial(Trial):
     async def _follow(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
+            self.said += line.decode()
             event = json.loads(line)
             name, leg = event["event"], event.get("leg")
             if name == "browser_requested":

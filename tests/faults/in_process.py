@@ -56,6 +56,7 @@ class InProcessTrial(Trial):
             self.outcome.end, self.outcome.exit_code = "saved", 0
         except KirotunnelError as exc:
             self.outcome.end, self.outcome.exit_code, self.outcome.words = exc.code, exc.exit_code, exc.message
+            self.said += f"{exc.message} {exc.hint}\n"
         finally:
             self.ended()
 
@@ -93,6 +94,7 @@ class _Ear:
         self._terminal = terminal
 
     def event(self, event: ev.Event) -> None:
+        self._trial.said += f"{event!r}\n"
         if isinstance(event, ev.BrowserRequested):
             port = event.redirect_port
             self._trial.person.port = port
@@ -102,9 +104,10 @@ class _Ear:
             self._trial.scene.page_asked(event.redirect_port)
 
     def tell(self, text: str) -> None:
-        pass
+        self._trial.said += f"{text}\n"
 
     def warn(self, text: str) -> None:
+        self._trial.said += f"{text}\n"
         self._trial.told(text)
 
     def url(self, url: str, authority: str) -> None:

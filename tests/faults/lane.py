@@ -38,7 +38,12 @@ async def main(directory: Path) -> None:
 def show_tasks() -> None:
     """For whoever wonders what a lane waits for: `kill -USR1`, then see its `stderr`."""
     for task in asyncio.all_tasks():
-        task.print_stack(file=sys.stderr)
+        waits, at = task.get_coro(), []
+        while (frame := getattr(waits, "cr_frame", None)) is not None:
+            at.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}")
+            waits = getattr(waits, "cr_await", None)
+        sys.stderr.write(" > ".join(at) + "\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from faults.faults import Fault
 from faults.person import Person
@@ -63,6 +64,8 @@ class Trial:
         self.left_alone = fault.leaves_alone
         """Whether the remote tidies up by itself, since nobody can tell it any more; the person is told so."""
         self.timeout_s = SHORT_TIMEOUT_S if fault.leaves_alone or state is CLEANING else TIMEOUT_S
+        self.said = ""
+        """Every event, and what else a program or a log may get to see."""
         self._aftermath: asyncio.Task[None] | None = None
         self._broken: list[str] = []
 
@@ -93,6 +96,7 @@ class Trial:
         left = await asyncio.to_thread(scene.machine.leftovers_after, patience)
         outcome.wrong += [f"left on the remote: {what}" for what in left]
         outcome.wrong += self._delivered_too_often()
+        outcome.wrong += [f"a secret was said: {secret[:6]}…" for secret in self._secrets() if secret in self.said]
         return outcome
 
     async def login(self) -> None:
@@ -186,6 +190,11 @@ class Trial:
         self.let_the_remote_go_on()
         scene.give_ports_back()
         scene.empty_disk()
+
+    def _secrets(self) -> set[str]:
+        """The codes and states that came to the CLI's listeners."""
+        queries = [parse_qs(str(event["query"])) for event in self.scene.log() if event["event"] == "request"]
+        return {value for query in queries for name in ("code", "state") for value in query.get(name, ())}
 
     def _delivered_too_often(self) -> list[str]:
         asked = Counter(
