@@ -36,7 +36,7 @@ shell_killed     ·      ·     ·    308  ok    ok    ok   ok   ok    ok   ok  
 holder_killed    ·      ·     ·    ·    ·     404   404  404  404   404  404  404  404    404  ·      ·
 disk_full        ·      ·     ·    ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 directory_gone   ·      ·     ·    ok   404   404   404  404  404   404  404  404  404    404  ok     ok
-port_taken       ·      ·     ·    ·    ·     ·     501  ·    ·     ·    501  ·    ·      ·    ·      ·
+port_taken       ·      ·     ·    ·    ·     ·     ok   ·    ·     ·    501  ·    ·      ·    ·      ·
 no_browser       ·      ·     ·    ·    ·     ok    ok   ·    ·     ·    ok   ·    ·      ·    ·      ·
 twice            ·      ·     ·    ·    ·     ok    ok   ok   ·     ·    ok   ok   ·      ·    ·      ·
 denied           ·      ·     ·    ·    ·     601   601  601  ·     ·    601  601  ·      603  ·      ·
@@ -59,7 +59,7 @@ REASONS_OF: Final = {
     "holder_killed": "the CLI ends with what holds it",
     "directory_gone": "the holder keeps all that it knows there, and ends what it cannot look after",
     "shell_killed": "nothing of the sign-in had begun",
-    "port_taken": "the callback can come to this port only, and it is somebody else's",
+    "port_taken": "the second page's callback can come to this port only, and it is somebody else's",
     "denied": "the person said no",
     "Ctrl-C": "as asked",
     "SIGTERM": "as asked",

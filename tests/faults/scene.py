@@ -195,6 +195,7 @@ class Scene:
         """The CLI wants the browser to come back to that port."""
         self.person.port = port
         if self._taking:
+            self._taking = False
             self._take(port)
 
     def _take(self, port: int) -> None:

@@ -47,6 +47,7 @@ from kirotunnel.flows.login_steps import (
     RemoteExited,
     RemoteStarted,
     Report,
+    StartAnew,
     StartTimer,
     StopRemote,
     StrayRefused,
@@ -155,6 +156,8 @@ class Watch:
         self.ready: set[int] = set()
         self.gone: set[int] = set()
         self.with_callback: set[int] = set()
+        self.shown = False
+        """Whether a page was given to the browser."""
         self.ends = 0
         self.stops = 0
 
@@ -192,6 +195,7 @@ class Watch:
                 case OpenBrowser(leg):
                     assert leg not in self.with_callback or leg in self.ready
                     assert before is Phase.RUNNING
+                    self.shown = True
                 case Report(ev.BrowserOpened(leg=leg)):
                     assert leg not in self.with_callback or leg in self.ready
                 case Type():
@@ -199,13 +203,14 @@ class Watch:
                 case StopRemote():
                     self.stops += 1
                     assert before is Phase.RUNNING
-                case Fail() | Succeed():
+                case Fail() | StartAnew() | Succeed():
+                    assert not (isinstance(action, StartAnew) and self.shown)  # nobody is asked twice
                     self.ends += 1
                     assert action is actions[-1]
                     assert self.asked <= self.gone
                     assert self.machine.phase is Phase.ENDED
                     assert self.machine.tunnels == frozenset()
-                    if isinstance(action, Fail):
+                    if not isinstance(action, Succeed):
                         assert (before is Phase.RUNNING) == any(isinstance(other, StopRemote) for other in actions)
                     else:
                         assert self.stops == 0
@@ -222,7 +227,7 @@ class Watch:
                 shown = json.dumps(ev.Stamped(event=event, at=at, elapsed_ms=0, target="box").to_json())
                 if isinstance(event, ev.DeviceCode):
                     shown = ""  # the page of a code is there for a person to open
-            case Fail(error):
+            case Fail(error) | StartAnew(error):
                 shown = f"{error} {error.message} {error.hint}"
             case Warn(text):
                 shown = text

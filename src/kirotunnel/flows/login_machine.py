@@ -39,6 +39,7 @@ from kirotunnel.errors import (
     CLINotFoundError,
     ConnectionLostError,
     KirotunnelError,
+    LocalPortError,
     LoginRefusedError,
     LoginTimedOutError,
     NotSignedInError,
@@ -85,6 +86,7 @@ from kirotunnel.flows.login_steps import (
     RemoteExited,
     RemoteStarted,
     Report,
+    StartAnew,
     StartRemote,
     StartTimer,
     StopRemote,
@@ -195,6 +197,8 @@ class LoginMachine:
         self._device_shown = False
         self._strays = Strays()
         self._openings = 0
+        self._busy_here: frozenset[int] = frozenset()
+        """Ports of the CLI's list that were busy here when the login began."""
         self._prints = 0
         self._held_ports: HoldPorts | None = None
         self._start: StartRemote | None = None
@@ -231,6 +235,7 @@ class LoginMachine:
         except LoginRefusedError as exc:
             return [Report(seen), *self._fail(exc)]
         by_port = own_mode and own_mode_uses_port(plan, facts)
+        self._busy_here = frozenset(ports.here)
         steering: list[Action] = []
         if by_port or not own_mode:
             listed = plan.profile.ports
@@ -453,7 +458,14 @@ class LoginMachine:
     def _tunnel_failed(self, leg: _Leg | None, error: KirotunnelError) -> list[Action]:
         if leg is None or leg.state is not LegState.OPENING:
             return []  # the CLI ended meanwhile, and that leg was given up: its exit says how the login went
-        return self._fail(error)
+        return self._fail(error, anew=self._can_be_steered(leg, error))
+
+    def _can_be_steered(self, leg: _Leg, error: KirotunnelError) -> bool:
+        """Whether somebody took the port here after the look at it, and the CLI may have another of its list."""
+        listed = leg.url is not None and leg.url.redirect.port in self._plan.profile.ports
+        known = leg.url is not None and leg.url.redirect.port in self._busy_here
+        nobody_was_asked = not any(other.shown for other in self._legs.values())
+        return error.code == LocalPortError.code and nobody_was_asked and listed and not known
 
     def _browser_started(self, leg: _Leg | None, how: str) -> list[Action]:
         if leg is None or not leg.shown:
@@ -726,11 +738,11 @@ class LoginMachine:
             return f"the callback of sign-in page {leg.number} had come already"
         return f"the browser had not come back from sign-in page {leg.number} yet"
 
-    def _fail(self, error: KirotunnelError) -> list[Action]:
+    def _fail(self, error: KirotunnelError, *, anew: bool = False) -> list[Action]:
         running = self._phase is Phase.RUNNING
         closing = [*self._close_all(), *self._release_holds()]
         self._phase = Phase.ENDED
-        return [*closing, *([StopRemote()] if running else []), Fail(error)]
+        return [*closing, *([StopRemote()] if running else []), StartAnew(error) if anew else Fail(error)]
 
     def _release_holds(self) -> list[Action]:
         holding, self._held_ports = self._held_ports, None

@@ -219,6 +219,13 @@ class Succeed:
     already: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StartAnew:
+    """The end of this start: nobody was asked anything yet, and a new one goes around what was in the way."""
+
+    error: KirotunnelError
+
+
 Action = (
     LegAction
     | HoldPorts
@@ -231,5 +238,6 @@ Action = (
     | AskWhoami
     | StopRemote
     | Reconnect
+    | StartAnew
     | Succeed
 )

@@ -77,6 +77,8 @@ MAX_UNSEEN: Final = 500
 TAKE_UP_S: Final = 30.0
 """Seconds for the target to go on with a login, once it is connected again."""
 NO_FACTS: Final = read_facts([])
+MAX_STARTS: Final = 3
+"""Times that a login begins, where somebody takes its port here just before we do."""
 LEASE_SPARE_S: Final = 10
 """Seconds that the target waits beyond our own deadline before it cleans up by itself; we need five at most."""
 
@@ -125,7 +127,20 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
     deadline = loop.time() + options.timeout_s
     profile = profile_for(options.cli)
     profile.must_say("login", "whoami")
-    async with _Login(options, environment, profile, deadline) as run:
+    for tries_left in reversed(range(MAX_STARTS)):
+        try:
+            return await _login_once(options, environment, profile, deadline, again=tries_left < MAX_STARTS - 1)
+        except _PortTakenError as exc:
+            if not tries_left:
+                raise exc.error from None
+            environment.conversation.tell(f"{exc.error.message}; the login begins anew, around that port")
+    raise AssertionError("unreachable")
+
+
+async def _login_once(
+    options: LoginOptions, environment: Environment, profile: Profile, deadline: float, *, again: bool
+) -> LoginResult:
+    async with _Login(options, environment, profile, deadline, again=again) as run:
         try:
             async with asyncio.timeout_at(deadline) as timer:
                 ports = await run.arrive(timer)
@@ -134,12 +149,24 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
         return await run.run(ports)  # from here on the machine keeps the time: it knows what is missing
 
 
+class _PortTakenError(Exception):
+    """Somebody took the port here before the person was asked anything."""
+
+    def __init__(self, error: KirotunnelError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 class _Login(Driver[m.LoginEvent]):
     """One login under way: what the machine decides is done here, and what happens is told to it."""
 
-    def __init__(self, options: LoginOptions, environment: Environment, profile: Profile, deadline: float) -> None:
+    def __init__(
+        self, options: LoginOptions, environment: Environment, profile: Profile, deadline: float, *, again: bool
+    ) -> None:
         super().__init__(during=f"signing in on {options.place}")
         self._options = options
+        self._again = again
+        """The same login was begun before, and has told of its way to the target."""
         self._environment = environment
         self._conversation = environment.conversation
         self._profile = profile
@@ -258,7 +285,9 @@ class _Login(Driver[m.LoginEvent]):
 
     def _open_session(self, again: bool) -> AbstractAsyncContextManager[Session]:
         options = self._options
-        return reach(options.target, options.ssh, self._environment, options.ec2, options.inside, again=again)
+        return reach(
+            options.target, options.ssh, self._environment, options.ec2, options.inside, again=again or self._again
+        )
 
     async def run(self, ports: PortFacts) -> LoginResult:
         """Go through the login."""
@@ -368,6 +397,8 @@ class _Login(Driver[m.LoginEvent]):
                     await self._link.now.shell.stop()
             case m.Succeed(account, already):
                 self._result = LoginResult(target=self._options.target, account=account, already=already)
+            case m.StartAnew(error):
+                raise _PortTakenError(error)
             case m.Fail(error):
                 raise await self._explained(error)
 

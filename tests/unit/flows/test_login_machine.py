@@ -17,6 +17,7 @@ from kirotunnel.errors import (
     HostKeyUnknownError,
     KirotunnelError,
     LocalPortError,
+    PortAwaitedError,
     SessionRefusedError,
     SSHError,
 )
@@ -54,9 +55,11 @@ from kirotunnel.flows.login_steps import (
     Reconnect,
     Reconnected,
     ReconnectFailed,
+    ReleaseHolds,
     RemoteExited,
     RemoteStarted,
     Report,
+    StartAnew,
     StartRemote,
     StartTimer,
     StopRemote,
@@ -393,18 +396,24 @@ def test_a_port_that_nothing_listens_on_because_the_cli_is_ending_is_not_what_is
     assert dialogue >> WhoamiAnswered(None) << Fails("KT404", "ended with exit code 70")
 
 
-def test_a_port_that_is_taken_here_ends_the_login() -> None:
-    assert (
-        started()
-        >> UrlOpened(PORTAL)
-        << CheckListener(1, 3128)
-        >> ListenerChecked(1, True)
-        << portal_tunnel()
-        >> TunnelFailed(1, LocalPortError("port 3128 is in use by squid"))
-        << CloseTunnel(1)
-        << StopRemote()
-        << Fails("KT501", "in use by squid")
-    )
+@pytest.mark.parametrize(
+    ("error", "busy_before", "anew"),
+    [
+        (LocalPortError("port 3128 is in use by squid"), {}, True),
+        (LocalPortError("port 3128 is in use by squid"), {3128: "squid"}, False),  # there was no holding it there
+        (PortAwaitedError("port 3128 is in use by attach"), {}, False),
+    ],
+)
+def test_a_port_that_is_taken_here_ends_this_start(
+    error: LocalPortError, busy_before: dict[int, str], anew: bool
+) -> None:
+    machine = LoginMachine(plan())
+    machine.begin(facts(), PortFacts(here=busy_before, there={}))
+    for event in (RemoteStarted(), UrlOpened(PORTAL), ListenerChecked(1, True)):
+        machine.feed(event)
+    *closing, end = machine.feed(TunnelFailed(1, error))
+    assert closing == [CloseTunnel(1), *([ReleaseHolds()] if busy_before else []), StopRemote()]
+    assert end == (StartAnew(error) if anew else Fail(error))
 
 
 def test_a_tunnel_that_fails_after_the_cli_ended_changes_nothing() -> None:
