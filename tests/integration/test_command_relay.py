@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from integration.relay_ends import Leg, Remote, Reply, Witness, answer, free_port, request, send
+from integration.relay_ends import PATIENCE, Leg, Remote, Reply, Witness, answer, free_port, request, send
 from kirotunnel.errors import CallbackUndeliveredError
 from kirotunnel.local.callback_ports import CallbackPorts
-from kirotunnel.local.command_relay import CommandRoute
+from kirotunnel.local.command_relay import MAX_AT_ONCE, CommandRoute
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import LegRule, Widening
 from kirotunnel.wire.redirect import UrlPolicy
@@ -199,3 +199,59 @@ async def test_an_answer_that_never_comes_ends_with_the_leg() -> None:
         await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="closed without an answer"):
         await asking
+
+
+START = "/auth?state=right"
+
+
+async def flooded(leg: Leg, target: str = START) -> list[asyncio.StreamWriter]:
+    """Sixteen requests, each of which waits for the command."""
+    leg.remote.free.clear()
+    writers = []
+    for number in range(MAX_AT_ONCE):
+        _, writer = await asyncio.open_connection("127.0.0.1", leg.port)
+        writer.write(request(target.format(number), leg.port))
+        writers.append(writer)
+    await until(lambda: len(leg.remote.requests) == MAX_AT_ONCE)
+    return writers
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_pages_beyond_what_a_sign_in_needs_are_answered_here_and_keep_no_callback_out() -> None:
+    async with open_leg(Remote(), start=Secret(START)) as leg:
+        writers = await flooded(leg)
+        reply = await leg.ask(START)
+        assert (reply.status, reply.title) == (503, "Too much at once")
+        assert leg.seen.strays == ["idle"]
+        asking = asyncio.create_task(leg.ask(GOOD))
+        await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
+        leg.remote.free.set()
+        assert (await asking).status == 200
+        assert leg.remote.targets == [START] * MAX_AT_ONCE + [GOOD]
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_so_are_callbacks_without_end() -> None:
+    async with open_leg(Remote()) as leg:
+        writers = await flooded(leg, "/callback?code=many-{}&state=right")
+        assert (await leg.ask(GOOD)).status == 503
+        for writer in writers:  # a callback goes on without who brought it
+            writer.transport.abort()
+        leg.remote.free.set()
+        await leg.seen.until(leg.seen.errors, MAX_AT_ONCE)  # type: ignore[arg-type]
+        assert (await leg.ask(GOOD)).status == 200
+
+
+async def test_a_page_that_nobody_waits_for_any_more_is_let_go_of() -> None:
+    async with open_leg(Remote(), start=Secret(START)) as leg:
+        for writer in await flooded(leg):
+            writer.transport.abort()
+        await until(lambda: all(stream.closed for stream in leg.remote.streams))
+        leg.remote.free.set()
+        assert (await leg.ask(START)).status == 200

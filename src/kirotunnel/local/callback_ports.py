@@ -22,7 +22,7 @@ from kirotunnel.local.loopback import busy_on_loopback
 from kirotunnel.local.loopback_server import Answer, Visitor
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
 from kirotunnel.local.pages import REFUSALS, Page, render
-from kirotunnel.local.relay import Route
+from kirotunnel.local.relay import Gone, Route
 from kirotunnel.local.shared_port import SharedPort
 from kirotunnel.wire.gate import (
     Decision,
@@ -210,23 +210,23 @@ class _Port:
             return self._stray(decision.reason)
         keys = keys_of(head)
         if _by_its_key(decision, keys):
-            return await self._answer(decision, request)
+            return await self._answer(decision, request, visitor.connection.gone)
         if self.share.pass_on(visitor, keys):
             return None
         if any(key in self._spent for key in keys):
             return self._own(Page.NOT_YOURS)
         if isinstance(decision, Refuse) and self.share.pass_on(visitor, [ANY, WIDE]):
             return None
-        return await self._answer(decision, request)
+        return await self._answer(decision, request, visitor.connection.gone)
 
-    async def _answer(self, decision: Decision, request: Request) -> Answer:
+    async def _answer(self, decision: Decision, request: Request, gone: Gone) -> Answer:
         match decision:
             case Forward(rule, outcome):
                 return await self._call_back(rule, request, outcome)
             case FollowUp(rule):
-                return await self._say_its_page(route := self._whose(rule), route.follow_up(request))
+                return await self._say_its_page(route := self._whose(rule), route.follow_up(request, gone))
             case Pass(rule):
-                return await self._say_its_page(route := self._whose(rule), route.fetch(request))
+                return await self._say_its_page(route := self._whose(rule), route.fetch(request, gone))
             case Preflight(rule):
                 return self._whose(rule).preflight(request)
             case Refuse(_, reason):

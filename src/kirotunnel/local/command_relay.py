@@ -19,10 +19,12 @@ from kirotunnel.events import Outcome
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback_server import Answer
 from kirotunnel.local.pages import Page
-from kirotunnel.local.relay import Route, may_go_to
+from kirotunnel.local.relay import Gone, Route, may_go_to
 from kirotunnel.local.upstream import NoAnswerError, Response, Upstream
 from kirotunnel.wire.gate import same_origin_target
 
+MAX_AT_ONCE: Final = 16
+"""Callbacks under way of one leg, and as many other pages; whoever asks beyond that is answered here."""
 MAX_REMEMBERED: Final = 32
 """Callbacks whose answers are kept for a browser that asks again."""
 _RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
@@ -44,7 +46,8 @@ class CommandRoute(Route):
     patience_s: float | None = None
     """Seconds after which the browser gets a page of ours, while the command goes on with its answer."""
     answers: OrderedDict[tuple[str, str, bytes], asyncio.Future[Answer]] = field(default_factory=OrderedDict)
-    exchanges: set[asyncio.Task[None]] = field(default_factory=set)
+    exchanges: dict[asyncio.Task[None], bool] = field(default_factory=dict)
+    """Those under way, and whether each is a callback's."""
 
     def become(self, other: CommandRoute) -> None:
         """Serve by what that one has: another sign-in with the same state. Answers under way go on."""
@@ -55,13 +58,13 @@ class CommandRoute(Route):
         """Deliver a callback, which the gate has allowed, and give the browser its answer."""
         return await self._answered(request, outcome)
 
-    async def follow_up(self, request: Request) -> Answer:
+    async def follow_up(self, request: Request, gone: Gone) -> Answer:
         """Fetch the page that the remote's answer named."""
-        return await self._answered(request, None)
+        return await self._answered(request, None, gone)
 
-    async def fetch(self, request: Request) -> Answer:
+    async def fetch(self, request: Request, gone: Gone) -> Answer:
         """Fetch a page of the command's listener that is no callback."""
-        return await self._answered(request, None)
+        return await self._answered(request, None, gone)
 
     def preflight(self, request: Request) -> Answer:
         """Allow the remote's own page to send what it asks about."""
@@ -80,19 +83,25 @@ class CommandRoute(Route):
         if self.exchanges:
             await asyncio.wait(self.exchanges)
 
-    async def _answered(self, request: Request, outcome: Outcome | None) -> Answer:
+    async def _answered(self, request: Request, outcome: Outcome | None, gone: Gone | None = None) -> Answer:
         key = (request.method, request.target, request.body)
         answer = self.answers.get(key)
         if answer is None:
+            # Counted apart: pages that any program here may ask for must not keep a callback out.
+            if sum(is_callback is (outcome is not None) for is_callback in self.exchanges.values()) >= MAX_AT_ONCE:
+                self.observer.stray("idle")
+                return self.page(Page.BUSY)
             answer = asyncio.get_running_loop().create_future()
             if outcome is not None:
                 self.answers[key] = answer
             while len(self.answers) > MAX_REMEMBERED:
                 self.answers.popitem(last=False)
-            # A task of its own: a browser that goes away must not break off what the command is about.
+            # A task of its own: a browser that goes away must not break off what the command does with a callback.
             task = asyncio.create_task(self._deliver(request, outcome, answer))
-            self.exchanges.add(task)
-            task.add_done_callback(self.exchanges.discard)
+            self.exchanges[task] = outcome is not None
+            task.add_done_callback(self.exchanges.pop)
+            if gone is not None:
+                _end_with(task, gone)
         try:
             async with asyncio.timeout(self.patience_s):
                 return self._readable(request, await asyncio.shield(answer))
@@ -169,3 +178,10 @@ class CommandRoute(Route):
         if request.header("origin") != "null":
             return answer
         return replace(answer, headers=(*answer.headers, ("access-control-allow-origin", "null")))
+
+
+def _end_with(exchange: asyncio.Task[None], gone: Gone) -> None:
+    """Break the exchange off once nobody waits for it any more."""
+    leaving = asyncio.ensure_future(gone())
+    leaving.add_done_callback(lambda _: exchange.cancel())
+    exchange.add_done_callback(lambda _: leaving.cancel())

@@ -7,6 +7,7 @@ a deadline.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 import socket
 from collections.abc import Iterable
@@ -53,13 +54,16 @@ class Request:
 class ServerConnection:
     """One connection of a browser: requests come in by `read_request`, answers go out by `respond`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: bytes = b"") -> None:
+        """`received` is what somebody else has read from it before."""
         self._reader = reader
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._asked_for_head = False
-        self.received = bytearray()
+        self.received = bytearray(received)
         """All that the browser has sent so far: at most a request within the limits, and one piece more."""
+        if received:
+            self._h11.receive_data(received)
 
     @property
     def descriptor(self) -> int:
@@ -120,6 +124,12 @@ class ServerConnection:
             except ConnectionError as exc:
                 raise h11.RemoteProtocolError("the connection was reset") from exc
         return event
+
+    async def gone(self) -> None:
+        """Wait until the other side has closed, or reset, the connection. What it sends meanwhile is thrown away."""
+        with contextlib.suppress(ConnectionError):
+            while await self._reader.read(_CHUNK):
+                pass
 
     async def respond(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"", *, close: bool = True

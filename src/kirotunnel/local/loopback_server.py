@@ -120,17 +120,18 @@ class LoopbackServer:
     async def _adopted(self, sock: socket.socket, received: bytes, brought_by: object) -> None:
         try:
             sock.setblocking(False)
-            _, writer = await asyncio.open_connection(sock=sock)
+            reader, writer = await asyncio.open_connection(sock=sock)
         except (OSError, ValueError):
             sock.close()
             return
-        reader = asyncio.StreamReader()
-        reader.feed_data(received)
-        reader.feed_eof()
-        await self._connected(reader, writer, brought_by)
+        await self._connected(reader, writer, received, brought_by)
 
     async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, brought_by: object | None = None
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        received: bytes = b"",
+        brought_by: object | None = None,
     ) -> None:
         if self._stopped:  # accepted before, but its turn came after
             writer.transport.abort()
@@ -138,7 +139,7 @@ class LoopbackServer:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - start_server runs this in a task
         self._tasks.add(task)
-        connection = ServerConnection(reader, writer)
+        connection = ServerConnection(reader, writer, received)
         try:
             await self._serve(Visitor(connection, brought_by), task)
             await connection.close()

@@ -13,8 +13,9 @@ import asyncio
 import contextlib
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from kirotunnel.errors import ConnectionLostError, InternalError, KirotunnelError
@@ -41,6 +42,10 @@ _QUIETENING: Final = (
     ("referrer-policy", "no-referrer"),
     ("x-content-type-options", "nosniff"),
 )
+
+
+Gone: TypeAlias = Callable[[], Awaitable[None]]
+"""Waits until who asked is gone."""
 
 
 class LegObserver(Protocol):
@@ -113,7 +118,7 @@ class Route:
         self.idle_timer = loop.call_later(FOLLOW_UP_GRACE_S, self._finish, None)
         return answer
 
-    async def follow_up(self, request: Request) -> Answer:
+    async def follow_up(self, request: Request, gone: Gone) -> Answer:
         """Fetch the page that the remote's answer named."""
         upstream, self.upstream = self.upstream, None
         request = replace(request, target=self.page_target)  # without our mark
@@ -128,7 +133,7 @@ class Route:
             await upstream.close()
         return replace(answer, sent=lambda: self._finish(None))
 
-    async def fetch(self, request: Request) -> Answer:
+    async def fetch(self, request: Request, gone: Gone) -> Answer:
         """A page beside the callback: a login has none."""
         return self.page(Page.NOT_HERE)
 

@@ -121,6 +121,13 @@ class Page(Enum):
         "This address only takes the answer of one sign-in for {host}.",
         "You can close this tab. The sign-in that is waiting goes on.",
     )
+    BUSY = _Words(
+        503,
+        _OPEN,
+        "Too much at once",
+        "{cli} on {host} is asked for more pages at once than a sign-in needs, so this one was not passed on.",
+        "Load this page again in a moment. The sign-in that is waiting goes on.",
+    )
     MALFORMED = _Words(
         400,
         _BAD,
