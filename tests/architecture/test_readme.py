@@ -34,3 +34,8 @@ def test_the_table_of_the_four_documented_failures_has_the_promised_codes() -> N
     }
     for words, code in rows.items():
         assert f"| {words} | {code} |" in readme
+
+
+def test_no_two_decisions_have_the_same_number() -> None:
+    numbers = sorted(int(page.name[:4]) for page in (ROOT / "docs" / "decisions").iterdir())
+    assert numbers == list(range(1, len(numbers) + 1))

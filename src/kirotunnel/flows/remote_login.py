@@ -133,6 +133,7 @@ async def login(options: LoginOptions, environment: Environment) -> LoginResult:
         except _PortTakenError as exc:
             if not tries_left:
                 raise exc.error from None
+            deadline = exc.deadline
             environment.conversation.tell(f"{exc.error.message}; the login begins anew, around that port")
     raise AssertionError("unreachable")
 
@@ -152,9 +153,11 @@ async def _login_once(
 class _PortTakenError(Exception):
     """Somebody took the port here before the person was asked anything."""
 
-    def __init__(self, error: KirotunnelError) -> None:
+    def __init__(self, error: KirotunnelError, deadline: float) -> None:
         super().__init__(error.message)
         self.error = error
+        self.deadline = deadline
+        """With the time in which the target waited for its turn."""
 
 
 class _Login(Driver[m.LoginEvent]):
@@ -398,7 +401,7 @@ class _Login(Driver[m.LoginEvent]):
             case m.Succeed(account, already):
                 self._result = LoginResult(target=self._options.target, account=account, already=already)
             case m.StartAnew(error):
-                raise _PortTakenError(error)
+                raise _PortTakenError(error, self._deadline)
             case m.Fail(error):
                 raise await self._explained(error)
 
