@@ -239,6 +239,18 @@ def test_a_container_that_stops_in_mid_login_is_said(make_place: MakePlace, wher
     assert "is not running: it is exited" in message or "is not running: it is stopped" in message
 
 
+@pytest.mark.parametrize("where", ["here", "sshd"])
+def test_a_container_that_is_restarted_in_mid_login_is_said(make_place: MakePlace, where: str) -> None:
+    place = make_place(where)
+    with waiting_login(place) as process:
+        podman_of(place).restart("web")
+        run = finish(process)
+    assert (run.code, run.failure) == (5, "KT305"), run.stderr
+    failed = run.named("failed")[0]
+    assert "was gone from there when it came back" in failed["message"]
+    assert "was restarted" in failed["hint"]
+
+
 def test_a_login_inside_outlives_the_connection_to_its_host(make_place: MakePlace, tmp_path: Path) -> None:
     place = make_place("sshd")
     openings = Openings(tmp_path / "opened")
@@ -254,6 +266,23 @@ def test_a_login_inside_outlives_the_connection_to_its_host(make_place: MakePlac
         openings.close()
     assert_signed_in(run, "google")
     assert_only_callbacks_arrived(place, "google")  # type: ignore[arg-type]  # it has what is asked of a Box
+
+
+def test_a_shell_inside_that_does_not_answer_any_more_is_replaced(make_place: MakePlace, tmp_path: Path) -> None:
+    # What is left of an engine's client whose process inside is gone looks the same: an open pipe, and silence.
+    place = make_place("here")
+    openings = Openings(tmp_path / "opened")
+    process = start(*place.arguments(*openings.browser), env=place.env)
+    try:
+        page = openings.next()
+        shell = min(pid for pid in place.contained.pids() if Path(f"/proc/{pid}/comm").read_text() == "sh\n")
+        os.kill(shell, signal.SIGSTOP)
+        read_event(process, "reconnected")
+        visit(page)
+        run = finish(process)
+    finally:
+        openings.close()
+    assert_signed_in(run, "google")
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------

@@ -194,6 +194,10 @@ class Podman:
         """Stop it, and leave it there."""
         self.run("stop", "--time", "0", name)
 
+    def restart(self, name: str) -> None:
+        """Stop it and start it again, as it is."""
+        self.run("restart", "--time", "0", name)
+
     def close(self) -> None:
         """Remove everything."""
         self.run("rm", "--all", "--force", "--time", "0", check=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kirotunnel.errors import ConnectionLostError, HostKeyChangedError, KirotunnelError
+from kirotunnel.ssh.container import ContainerSession
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.remote_cli import HeldCLI
 from kirotunnel.ssh.session import Session
@@ -17,6 +18,10 @@ from kirotunnel.wire.records import Record
 
 CLOSE_S: Final = 3.0
 """Seconds for a connection to close."""
+BEAT_S: Final = 5.0
+"""Seconds between questions to a shell in a container whether it is there."""
+SILENCE_S: Final = 10.0
+"""Seconds without an answer after which it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Link:
         self._now: Standing | None = None
         self._up = asyncio.Event()
         self._number = 0
+        self._watching: asyncio.Task[None] | None = None
         self._host_key: str | None = None
 
     @property
@@ -84,6 +90,16 @@ class Link:
         self._up.set()
         session.lost.add_done_callback(lambda lost: self._broken(standing.number, lost.result()))
         shell.over.add_done_callback(lambda over: self._broken(standing.number, over.result()))
+        if isinstance(session, ContainerSession):
+            self._watching = asyncio.ensure_future(self._watch(standing))
+
+    async def _watch(self, standing: Standing) -> None:
+        """An engine's client can outlive what runs by it: `podman exec` does where the container is restarted."""
+        there = True
+        while there:
+            await asyncio.sleep(BEAT_S)
+            there = await standing.shell.answers(SILENCE_S)
+        self._broken(standing.number, f"our shell on {standing.session.where} does not answer")
 
     def _must_be_the_same(self, session: Session) -> None:
         if self._host_key is None:
@@ -120,6 +136,8 @@ class Link:
         """Let go of the connection; what runs there by then is not ended. Never raises."""
         self._up.clear()
         self._cli.use(None)
+        if self._watching is not None:
+            self._watching.cancel()
         stack, self._stack, now, self._now = self._stack, AsyncExitStack(), self._now, None
         if now is not None:
             now.shell.let_go()

@@ -221,6 +221,19 @@ class ControlShell:
             async with asyncio.timeout(PING_S):
                 await self._request("")
 
+    async def answers(self, seconds: float) -> bool:
+        """Whether it gives a sign of life in that time. One that is at work with a request is not asked."""
+        if self._turn.locked():
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._request("")
+        except TimeoutError:
+            return False
+        except (ConnectionLostError, SessionRefusedError):
+            pass  # it has ended, which `over` tells
+        return True
+
     async def set_runner(self, text: str) -> None:
         """Replace the runner's script."""
         await self._request(f'printf %s {shlex.quote(text)} >"$D/run"\n')
