@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pexpect
@@ -35,6 +38,24 @@ def test_a_host_is_asked_about_once_and_remembered(zoo: Zoo, tmp_path: Path) -> 
                 assert reply.status == 200
             assert run.end() == 0, run.shown
         assert run.shown.count("Open it?") == (1 if time_ == "first" else 0)
+
+
+@pytest.mark.parametrize("case", ["another target", "a line for the shell"])
+def test_a_yes_is_for_that_target_and_for_a_command_with_a_name(zoo: Zoo, tmp_path: Path, case: str) -> None:
+    words = zoo.command("one_shot")
+    line = [f"({shlex.join(words)})"]
+    for where, command in (
+        [(zoo, words), (replace(zoo, alias=f"bash@{zoo.alias}"), words)]
+        if case == "another target"
+        else [(zoo, line), (zoo, line)]
+    ):
+        directory = Path(tempfile.mkdtemp(dir=tmp_path))
+        with at_terminal(where, directory, command, trust=()) as run:
+            run.child.expect(r"Open it\?")
+            run.child.sendline("y")
+            reply = Leg.of(run.next_page()).callback()
+            assert reply is not None
+            assert run.end() == 0, run.shown
 
 
 def test_a_host_that_was_refused_is_not_opened_and_the_command_goes_on(zoo: Zoo, tmp_path: Path) -> None:

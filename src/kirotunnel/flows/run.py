@@ -61,6 +61,8 @@ WIDE_TERMINAL: Final = (250, 50)
 _SETS_A_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PLAIN_NAME: Final = re.compile(r"[\w.+@-]+")
 """No `(cd` or `$tool`, as lines for a shell begin."""
+_NAMELESS: Final = "the command"
+"""What such a line is called. Any other may be the next one of that name, so no yes is remembered for it."""
 _DISPLAY: Final = {"DISPLAY": ":0"}
 """Without a display half of all CLIs do not call an opener."""
 
@@ -145,7 +147,10 @@ class _Run(Driver[m.RunEvent]):
                 command=self._name,
                 policy=UrlPolicy(
                     known_hosts=self._profile.authorize_hosts,
-                    trusted=(*options.trusted_hosts, *_allowed_before(environment.allowed_hosts, self._name)),
+                    trusted=(
+                        *options.trusted_hosts,
+                        *_allowed_before(environment.allowed_hosts, options.place, self._name),
+                    ),
                 ),
                 callback_paths=self._profile.callback_paths,
                 answer_hosts=self._profile.answer_hosts,
@@ -336,10 +341,10 @@ class _Run(Driver[m.RunEvent]):
 
     async def _remember(self, authority: str) -> None:
         allowed = self._environment.allowed_hosts
-        if allowed is None:
+        if allowed is None or self._name == _NAMELESS:
             return
         try:
-            await allowed.add(self._name, authority)
+            await allowed.add(self._options.place, self._name, authority)
         except (OSError, KirotunnelError) as exc:
             self._conversation.warn(f"that cannot be remembered for the next time: {exc}")
 
@@ -495,8 +500,8 @@ def chosen_profile(options: RunOptions) -> Profile | None:
     return profile_of_command(words) if words else None
 
 
-def _allowed_before(allowed: AllowedHosts | None, command: str) -> list[TrustedHost]:
-    hosts = allowed.of(command) if allowed is not None else ()
+def _allowed_before(allowed: AllowedHosts | None, place: str, command: str) -> list[TrustedHost]:
+    hosts = allowed.of(place, command) if allowed is not None and command != _NAMELESS else ()
     found = []
     for text in hosts:
         with contextlib.suppress(KirotunnelError):
@@ -512,4 +517,4 @@ def command_name(words: Sequence[str]) -> str:
             words = shlex.split(words[0])
     program = next((word for word in words if word != "env" and not _SETS_A_VARIABLE.match(word)), "")
     name = program.rpartition("/")[2]
-    return name if _PLAIN_NAME.fullmatch(name) else "the command"
+    return name if _PLAIN_NAME.fullmatch(name) else _NAMELESS

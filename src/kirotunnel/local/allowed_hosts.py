@@ -1,4 +1,4 @@
-"""The hosts of sign-in pages that the person has said yes to, by command: asked about once, and then remembered.
+"""The hosts of sign-in pages that the person has said yes to: asked about once for each command of a target, then kept.
 
 A file of this user's own state; without it, or where it cannot be read, people are asked again.
 """
@@ -15,10 +15,11 @@ from typing import Any, Final
 from kirotunnel.local.file_lock import file_lock
 
 MAX_HOSTS: Final = 200
-"""Hosts that are kept of one command; the oldest go."""
+"""Hosts that are kept of one command of a target; the oldest go."""
 MAX_FILE: Final = 1024 * 1024
 _PATIENCE_S: Final = 3.0
-_VERSION: Final = 1
+_VERSION: Final = 2
+"""1 was by command alone: a yes to a tool on one machine was one to whatever calls itself so on another."""
 
 
 class AllowedHosts:
@@ -36,20 +37,21 @@ class AllowedHosts:
 
         return cls(platformdirs.user_state_path("kirotunnel", appauthor=False) / "allowed-hosts.json")
 
-    def of(self, command: str) -> tuple[str, ...]:
-        """`HOST` or `HOST:PORT` of each page that this command may open."""
-        return tuple(self._read().get(command, ()))
+    def of(self, target: str, command: str) -> tuple[str, ...]:
+        """`HOST` or `HOST:PORT` of each page that this command of that target, as it was typed, may open."""
+        return tuple(self._read().get(target, {}).get(command, ()))
 
-    async def add(self, command: str, authority: str) -> None:
+    async def add(self, target: str, command: str, authority: str) -> None:
         """Remember one more. Raises OSError, or SettingsError, where it cannot be kept."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with file_lock(self.path.with_suffix(".lock"), _PATIENCE_S):
             known = self._read()
-            hosts = [host for host in known.get(command, []) if host != authority]
-            known[command] = [*hosts, authority][-MAX_HOSTS:]
-            self._write({"v": _VERSION, "commands": known})
+            commands = known.setdefault(target, {})
+            hosts = [host for host in commands.get(command, []) if host != authority]
+            commands[command] = [*hosts, authority][-MAX_HOSTS:]
+            self._write({"v": _VERSION, "targets": known})
 
-    def _read(self) -> dict[str, list[str]]:
+    def _read(self) -> dict[str, dict[str, list[str]]]:
         try:
             with self.path.open("rb") as file:
                 if os.name != "nt" and os.fstat(file.fileno()).st_uid != os.geteuid():
@@ -57,13 +59,19 @@ class AllowedHosts:
                 content = json.loads(file.read(MAX_FILE))
         except (OSError, ValueError, RecursionError):
             return {}
-        commands = content.get("commands") if isinstance(content, dict) else None
-        if not isinstance(commands, dict):
+        if not isinstance(content, dict) or content.get("v") != _VERSION:
+            return {}
+        targets = content.get("targets")
+        if not isinstance(targets, dict):
             return {}
         return {
-            name: [host for host in hosts if isinstance(host, str)]
-            for name, hosts in commands.items()
-            if isinstance(hosts, list)
+            target: {
+                name: [host for host in hosts if isinstance(host, str)]
+                for name, hosts in commands.items()
+                if isinstance(hosts, list)
+            }
+            for target, commands in targets.items()
+            if isinstance(commands, dict)
         }
 
     def _write(self, content: Mapping[str, Any]) -> None:
