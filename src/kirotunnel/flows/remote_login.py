@@ -238,7 +238,6 @@ class _Login(Driver[m.LoginEvent]):
             else:
                 if self._lost_because is not None:
                     self._conversation.event(ev.Reconnected(reason=self._lost_because, attempt=attempt))
-                self._begun = True
                 return ports
 
     async def _arrive_once(self, timer: asyncio.Timeout) -> PortFacts:
@@ -259,6 +258,7 @@ class _Login(Driver[m.LoginEvent]):
             rows = await now.shell.listeners() if here else None
             if not self._link.is_up:  # lost while its turn was waited for
                 raise ConnectionLostError(f"the connection to {self._options.place} was lost: {self._lost_because}")
+            self._begun = True  # in one breath with that look: a loss from here on is the machine's
         finally:
             busy_here.cancel()
         return PortFacts(here=here, there=busy_there(rows, self._profile.ports))

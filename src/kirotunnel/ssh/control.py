@@ -290,6 +290,8 @@ class ControlShell:
             task.cancel()
         if self._process is not None:
             self._process.close()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(self._ended())  # nobody reads an answer any more
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
