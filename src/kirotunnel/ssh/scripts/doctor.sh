@@ -46,9 +46,7 @@ examine() {
 		[ -d "$base" ] && [ -w "$base" ] && say place "$base"
 		for left in "$base"/kirotunnel.*; do
 			[ -d "$left" ] && [ -O "$left" ] || continue
-			p=
-			[ -s "$left/pid" ] && read -r p <"$left/pid"
-			case $p in '' | *[!0-9]*) alive=no ;; *) kill -0 "$p" 2>/dev/null && alive=yes || alive=no ;; esac
+			if ours "$left/pid" || ours "$left/holder.pid"; then alive=yes; else alive=no; fi
 			say left "$alive $left"
 		done
 	done
