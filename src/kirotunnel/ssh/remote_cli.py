@@ -31,6 +31,9 @@ WIDE_TERMINAL: Final = (250, 50)
 """Columns and rows where no person looks: wide, so that nothing is wrapped."""
 _MAX_UNSAID: Final = 1000
 """Keys whose arrival was not confirmed; who types more into a dead connection leans on the keyboard."""
+MAX_TYPED: Final = 32 * 1024
+"""Bytes of keys in one login: less than a FIFO holds (64 KiB on Linux). Where the CLI reads none of them, as of a paste
+by mistake, our shell there would wait at a full one and answer nothing any more."""
 
 Ending = Literal["exited", "too-much", "no-terminal", "gone"]
 Terminal = tuple[str, tuple[int, int]]
@@ -79,6 +82,7 @@ class HeldCLI:
         self._shell: ControlShell | None = None
         self._unsaid: list[_Keys] = []
         self._typed = 0
+        self._room = MAX_TYPED
         self._size: tuple[int, int] | None = None
         self._exit: tuple[str, int] | None = None
         self._late: asyncio.TimerHandle | None = None
@@ -152,9 +156,10 @@ class HeldCLI:
             self._watcher.ended(how, code)
 
     def type(self, keys: bytes) -> None:
-        """Send keys to the CLI's terminal; once, whatever becomes of the connection."""
-        if not keys or len(self._unsaid) >= _MAX_UNSAID:
+        """Send keys to the CLI's terminal; once, whatever becomes of the connection. What is too much is left out."""
+        if not keys or len(self._unsaid) >= _MAX_UNSAID or len(keys) > self._room:
             return
+        self._room -= len(keys)
         self._typed += 1
         said = _Keys(self._typed, printf_format(keys))
         self._unsaid.append(said)

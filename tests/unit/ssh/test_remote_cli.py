@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kirotunnel.ssh.jobs import Job, printf_format
-from kirotunnel.ssh.remote_cli import MAX_OUTPUT, Ending, HeldCLI
+from kirotunnel.ssh.remote_cli import MAX_OUTPUT, MAX_TYPED, Ending, HeldCLI
 from kirotunnel.wire.records import Record, decoded
 
 
@@ -146,3 +148,20 @@ def test_a_job_is_told_its_input_in_lines_and_its_end_once() -> None:
         await job.wait_closed()
 
     asyncio.run(go())
+
+
+def test_more_keys_than_a_fifo_holds_are_left_out(tmp_path: Path) -> None:
+    shell: Any = Shell()
+    cli = HeldCLI(Seen())
+    cli.use(shell)
+    cli.type(b"x" * (MAX_TYPED - 1))
+    cli.type(b"too much")
+    cli.type(b"\r")
+    cli.type(b"\r")
+    assert [script.split()[1] for script in shell.told] == ["1", "2"]
+    os.mkfifo(tmp_path / "in")
+    fifo = os.open(tmp_path / "in", os.O_RDWR | os.O_NONBLOCK)
+    try:  # as the target's shell writes them, before anybody reads
+        assert sum(os.write(fifo, b"x") for _ in range(MAX_TYPED)) == MAX_TYPED
+    finally:
+        os.close(fifo)
