@@ -79,8 +79,10 @@ def page(ends: Ends) -> Iterator[str]:
 Each of {len(FAULTS)} faults was let loose at each of {len(STATES)} states of a login, where it can be there:
 {total} combinations, of which {saved} end signed in. The others have their reason below. All run against a real
 OpenSSH server on a machine of its own, through a proxy that does what networks do (`tests/faults`). After each one
-no process, file or listener of ours is left there, and no listener, task, descriptor or changed terminal here; and
-no callback reached the CLI twice. `scripts/faults` writes this page and the README's table from the last run.
+no process, file or listener of ours is left there (after `kill -9`, and where the machine could not be told: once the
+sign-in's time is over), and no listener, task, descriptor or changed terminal here; no callback reached the CLI twice,
+and nothing that was said holds a code or a state. `scripts/faults` writes this page and the README's table from the
+last run.
 
 `✓`: signed in, as if nothing had been. `KTnnn`: ended with that error (`kirotunnel explain KTnnn`). A number: ended
 by a signal, with that exit code.
