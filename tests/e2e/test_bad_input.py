@@ -227,7 +227,9 @@ def test_an_address_that_must_not_be_opened_is_not(
 
 
 def test_a_cli_that_opens_page_after_page_is_stopped(make_box: MakeBox, sshd: Server) -> None:
-    assert_failed(make_box(sshd, KIRO_STANDIN_FAULT="many-opens").login("google"), 7, "KT502")
+    run = make_box(sshd, KIRO_STANDIN_FAULT="many-opens").login("google")
+    # Whichever is noticed first: a fifth page, or a second one with the state of the first.
+    assert (run.code, run.failure) in {(7, "KT502"), (8, "KT619")}, run.stderr
 
 
 # --- this machine ----------------------------------------------------------------------------------------------------

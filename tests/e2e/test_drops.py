@@ -290,14 +290,12 @@ def test_a_machine_that_was_restarted_meanwhile(make_box: MakeBox, remote: Remot
     box = make_box(server)
     with running_login(box, tmp_path) as login:
         login.next_page()
-        keys = server.known_hosts_file.read_text()
         server.stop()
         # All that ran is gone at once; what was written is still there.
         for pid in list(remote.namespace.pids()):
             with_ending(pid)
         assert remote.files("/tmp/kirotunnel.*") != []
-        again = remote.sshd(port=2203)
-        move(box, server, again, keys)
+        server.restart(remote)
         run = login.end()
     assert (run.code, run.failure) == (5, "KT305")
     assert "was gone from there" in run.named("failed")[0]["message"]
@@ -306,12 +304,6 @@ def test_a_machine_that_was_restarted_meanwhile(make_box: MakeBox, remote: Remot
 def with_ending(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def move(box: Box, old: Server, new: Server, known: str) -> None:
-    """Let the alias lead to the other server, as after a restart; it is the same machine, with the same key."""
-    del old, known
-    box.config.write_text(str(new.entry(box.alias, box.user)))
 
 
 def test_a_holder_that_somebody_kills_takes_the_cli_along(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ The bounds are of a whole `kirotunnel login` against a real sshd; `scripts/bench
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,15 +58,25 @@ def watched(*arguments: str, timeout: float = PATIENCE_S) -> Watched:
         late = threading.Timer(timeout, process.kill)
         for thread in (*readers, late):
             thread.start()
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_kb = 0
+        while process.poll() is None:
+            peak_kb = max(peak_kb, high_water_kb(process.pid))
+            time.sleep(0.02)
         late.cancel()
         for thread in readers:
             thread.join()
-        process.returncode = os.waitstatus_to_exitcode(status)
     out, err = (texts[name].decode("utf-8", "replace") for name in ("out", "err"))
     assert process.returncode != -9, f"kirotunnel hangs\n{out[-2000:]}\n{err[-2000:]}"
     events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    return Watched(Run(process.returncode, out, err, events), usage.ru_maxrss)
+    return Watched(Run(process.returncode, out, err, events), peak_kb)
+
+
+def high_water_kb(pid: int) -> int:
+    """What a process has had in memory at most since its exec; `ru_maxrss` counts from before."""
+    with suppress(OSError):
+        _, found, rest = Path(f"/proc/{pid}/status").read_text(encoding="ascii").partition("VmHWM:")
+        return int(rest.split()[0]) if found else 0
+    return 0
 
 
 MakeHostile = Callable[..., "Hostile"]
