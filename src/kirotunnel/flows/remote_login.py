@@ -45,6 +45,7 @@ from kirotunnel.flows.reconnecting import MAX_DROPS, delay_before, is_hopeless
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
 from kirotunnel.local.callback_ports import Lease
 from kirotunnel.local.relay import Route
+from kirotunnel.local.terminal import SHOW_CURSOR
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
@@ -210,6 +211,7 @@ class _Login(Driver[m.LoginEvent]):
         self._leases: dict[int, Lease] = {}
         self._pasting: dict[int, asyncio.Task[None]] = {}
         self._shown = SafeTerminal()
+        self._draws = True
         self._unseen: list[str] = []
         """What the CLI drew while a question of ours was open."""
         self._way: Way = "direct-tcpip"
@@ -543,7 +545,7 @@ class _Login(Driver[m.LoginEvent]):
     def _show(self, data: bytes) -> None:
         """Draw what the CLI drew, but never over a question of ours: the remote could rewrite what is asked."""
         terminal = self._environment.terminal
-        if terminal is None:
+        if terminal is None or not self._draws:
             return
         if text := self._shown.feed(data):
             self._unseen.append(text)
@@ -641,6 +643,9 @@ class _Login(Driver[m.LoginEvent]):
                 self._queue.put_nowait(m.Broken(exc))
 
     async def _clean_up(self) -> None:
+        self._draws = False  # what the CLI still draws would hide the cursor again
+        if self._environment.terminal is not None and self._start_action is not None:
+            self._environment.terminal.show(SHOW_CURSOR)
         for leg in list(self._leases):
             await self._close_tunnel(leg)
         await self._release_holds()

@@ -292,6 +292,7 @@ class ControlShell:
             self._process.close()
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(self._ended())  # nobody reads an answer any more
+            self._answered.exception()  # nor has anybody to ask for this one: who did may be gone
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
