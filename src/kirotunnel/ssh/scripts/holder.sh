@@ -29,11 +29,15 @@ remember() {
 # A process beside the holder, so that either one's sudden end is noticed; and that somebody has removed all this.
 guard() {
 	left=$LEASE_S
-	gen= runner=
+	gen= runner= early=20
 	while [ "$left" -gt 0 ] && lives "$$" && [ -d "$D" ]; do
 		remember
-		sleep 2
-		left=$((left - 2))
+		if [ -z "$runner" ] && [ "$early" -gt 0 ] && sleep 0.2; then
+			early=$((early - 1)) # until it is known whom to end
+		else
+			sleep 2
+			left=$((left - 2))
+		fi
 		set -- $(cat "$D/urls" "$D/out" 2>/dev/null | wc -c)
 		[ "$1" -lt 20000000 ] || break
 	done 2>/dev/null
