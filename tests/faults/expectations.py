@@ -35,6 +35,7 @@ CLI_killed       ·      ·     ·    ·    ·     404   404  404  404/407 404 4
 shell_killed     ·      ·     ·    308  ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 holder_killed    ·      ·     ·    ·    ·     404   404  404  404   404  404  404  404    404  ·      ·
 disk_full        ·      ·     ·    ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
+directory_gone   ·      ·     ·    ok   404   404   404  404  404   404  404  404  404    404  ok     ok
 port_taken       ·      ·     ·    ·    ·     ·     ok   ·    ·     ·    501  ·    ·      ·    ·      ·
 no_browser       ·      ·     ·    ·    ·     ok    ok   ·    ·     ·    ok   ·    ·      ·    ·      ·
 twice            ·      ·     ·    ·    ·     ok    ok   ok   ·     ·    ok   ok   ·      ·    ·      ·
@@ -56,6 +57,7 @@ REASONS_OF: Final = {
     "CLI_killed": "the login itself is gone, with what the person had done for it so far",
     "reboot": "nothing survives that: the CLI was gone when the machine came back",
     "holder_killed": "the CLI ends with what holds it",
+    "directory_gone": "the holder keeps all that it knows there, and ends what it cannot look after",
     "shell_killed": "nothing of the sign-in had begun",
     "port_taken": "the second page's callback can come to this port only, and it is somebody else's",
     "denied": "the person said no",

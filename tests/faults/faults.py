@@ -116,6 +116,9 @@ HOLDER_KILLED: Final = Fault(
     "holder killed", "somebody kills what holds the CLI there", "remote", lambda scene: scene.kill_holder()
 )
 DISK_FULL: Final = Fault("disk full", "no byte more fits in /tmp", "remote", lambda scene: scene.fill_disk())
+DIRECTORY_GONE: Final = Fault(
+    "directory gone", "somebody tidies /tmp up", "remote", lambda scene: scene.remove_directory()
+)
 
 
 # --- the browser's side -----------------------------------------------------------------------------------------------
@@ -151,7 +154,7 @@ ASLEEP: Final = Fault("asleep", f"the laptop sleeps for {ASLEEP_S:g} s", "proces
 
 FAULTS: Final = (
     STALL, SLOW, PIECES, RESET, CLOSED, CORRUPT, SILENT, SILENT_UP, SILENT_DOWN, OUTAGE, FLAPPING, GONE,
-    SESSION_KILLED, SSHD_RESTARTED, REBOOT, CLI_KILLED, SHELL_KILLED, HOLDER_KILLED, DISK_FULL,
+    SESSION_KILLED, SSHD_RESTARTED, REBOOT, CLI_KILLED, SHELL_KILLED, HOLDER_KILLED, DISK_FULL, DIRECTORY_GONE,
     PORT_TAKEN, NO_BROWSER, TWICE, DENIED, STORM,
     INTERRUPTED, TERMINATED, HUNG_UP, KILLED, ASLEEP,
 )  # fmt: skip
