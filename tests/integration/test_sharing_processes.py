@@ -275,6 +275,22 @@ def test_who_comes_while_the_first_leaves_has_the_port(machine: Machine) -> None
     assert (machine.is_free, machine.remains) == (True, [])
 
 
+@pytest.mark.parametrize("third", ["three", "-"])
+def test_a_callback_waits_for_who_has_not_come_to_the_new_first_yet(machine: Machine, third: str) -> None:
+    first, second, other = machine.start(3)
+    for sharer, state in ((first, "one"), (second, "two"), (other, third)):
+        assert "listen" in sharer.lease(state)
+    second.kill(signal.SIGSTOP)
+    first.end()
+    waiting = machine.call_back("two")
+    other.tell("busy")
+    assert other.hear(did="busy")
+    time.sleep(0.5)  # for the one who has the port now to do wrong
+    second.kill(signal.SIGCONT)
+    assert read(waiting).title == "Done on two"
+    assert second.delivered("two") == [callback_of("two")]
+
+
 # --- Sudden ends ------------------------------------------------------------------------------------------------------
 
 SENSITIVE: Final = ["waiting", "its own callback under way", "the other's callback under way", "after its own callback"]

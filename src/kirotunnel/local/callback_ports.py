@@ -205,19 +205,28 @@ class _Port:
 
     async def _handle(self, request: Request, visitor: Visitor) -> Answer | None:
         head = RequestHead.of(request.method, request.target, request.headers, request.body)
-        decision = decide(head, self.number, [route.rule for route in self.routes])
+        decision = self._decide(head)
         if isinstance(decision, Refuse) and decision.reason in {"malformed", "host"}:
             return self._stray(decision.reason)
         keys = keys_of(head)
+        if not _by_its_key(decision, keys) and not self._is_spent(keys):
+            await self.share.until_known(keys)
+            decision = self._decide(head)
         if _by_its_key(decision, keys):
             return await self._answer(decision, request, visitor.connection.gone)
         if self.share.pass_on(visitor, keys):
             return None
-        if any(key in self._spent for key in keys):
+        if self._is_spent(keys):
             return self._own(Page.NOT_YOURS)
         if isinstance(decision, Refuse) and self.share.pass_on(visitor, [ANY, WIDE]):
             return None
         return await self._answer(decision, request, visitor.connection.gone)
+
+    def _decide(self, head: RequestHead) -> Decision:
+        return decide(head, self.number, [route.rule for route in self.routes])
+
+    def _is_spent(self, keys: Iterable[str]) -> bool:
+        return any(key in self._spent for key in keys)
 
     async def _answer(self, decision: Decision, request: Request, gone: Gone) -> Answer:
         match decision:

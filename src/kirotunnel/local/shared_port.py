@@ -49,6 +49,8 @@ TRANSITION_S: Final = 0.5
 PING_S: Final = 1.0
 HUNG_S: Final = 3.0
 """Seconds without a sign of life after which guests accept by themselves."""
+RETURN_S: Final = 3.0
+"""Seconds after a port has changed hands in which the others who have it may not have come to the new one yet."""
 MAX_STRANGERS: Final = 32
 """Connections without a hello yet; with one more, the oldest is closed."""
 MAX_GUESTS: Final = 256
@@ -83,6 +85,9 @@ class SharedPort:
         self._door: socket.socket | None = None
         self._strangers: dict[Channel, asyncio.TimerHandle] = {}
         self._guests: dict[Channel, set[str]] = {}
+        self._all_back_at = 0.0
+        """From then on whoever else has the port has told us so."""
+        self._arrival = asyncio.Event()
         # As a guest.
         self._link: Channel | None = None
         self._owner: int | None = None
@@ -245,6 +250,17 @@ class SharedPort:
                 return True
         return False
 
+    async def until_known(self, keys: Iterable[str]) -> None:
+        """Where the port has just become ours: wait until one of the others says that a key is its own, or all must have.
+
+        Else a callback that comes in this moment would be refused, or be given to a leg that takes any.
+        """
+        keys = list(keys)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._all_back_at):
+                while not any(self._taken(key) for key in keys):
+                    await self._arrival.wait()
+
     def _taken(self, key: str, by_other_than: Channel | None = None) -> bool:
         return any(key in theirs for guest, theirs in self._guests.items() if guest is not by_other_than)
 
@@ -321,6 +337,8 @@ class SharedPort:
         if len(theirs) + len(keys) > MAX_KEYS:
             refused = keys
         theirs.update(set(keys) - set(refused))
+        self._arrival.set()
+        self._arrival = asyncio.Event()
         return refused
 
     def _guest_gone(self, channel: Channel) -> None:
@@ -426,6 +444,7 @@ class SharedPort:
             with contextlib.suppress(LocalPortError, NoMeetingPlaceError):
                 if (lock := place.lock(self.number)) is not None:
                     self._have(lock)
+                    self._all_back_at = loop.time() + RETURN_S
                     await self.server.start()
                     self._by_ourselves = False
                     break

@@ -436,7 +436,8 @@ def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = Fal
         "born=-",
         '[ -r "/proc/$$/stat" ] && read -r stat <"/proc/$$/stat" && set -- ${stat##*) } && shift 19 && born=$1',
         'printf "%s %s\\n" "$$" "$born" >"$d/pid" || exit 127',
-        '[ -e "$d/stop" ] && exit 143',  # whoever stops it makes that first, and looks for the pid then
+        # Whoever stops it makes the one first, and looks for the other then; or has removed both.
+        '[ ! -e "$d/stop" ] && [ -e "$d/pid" ] || exit 143',
         "if [ -t 0 ]; then",
         'tty >"$d/tty"; size=; [ -s "$d/size" ] && read -r size <"$d/size"; stty sane $size',
         "else exec </dev/null 2>&1; fi",

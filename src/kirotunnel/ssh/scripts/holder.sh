@@ -16,43 +16,45 @@ kind=$2
 
 poke() { read -r gen <"$D/gen" && printf 'u\n' 1<>"$D/pipe.$gen"; }
 
-# Whom to end and whom to tell where all this is gone. The pipe is kept open for reading only: who reads it is to end when
-# the connection's shell does, which alone has it open for writing.
+# Whom to tell where all this is gone. The pipe is kept open for reading only: who reads it is to end when the
+# connection's shell does, which alone has it open for writing.
 remember() {
-	[ -s "$D/pid" ] && read -r runner _ <"$D/pid"
 	read -r now <"$D/gen" && [ "$now" != "$gen" ] && [ -p "$D/pipe.$now" ] && [ -e /proc/self/fd/0 ] || return 0
-	exec 8<>"$D/pipe.$now"
+	command exec 8<>"$D/pipe.$now" || return 0 # removed in this moment; a plain `exec` would end the guard
 	exec 8</proc/self/fd/8
 	gen=$now
 }
 
 # A process beside the holder, so that either one's sudden end is noticed; and that somebody has removed all this.
+# Its descriptor 7 is the file in which the runner says who it is, also when that has no name any more.
 guard() {
 	left=$LEASE_S
-	gen= runner= early=20
+	gen=
 	while [ "$left" -gt 0 ] && lives "$$" && [ -d "$D" ]; do
 		remember
-		if [ -z "$runner" ] && [ "$early" -gt 0 ] && sleep 0.2; then
-			early=$((early - 1)) # until it is known whom to end
-		else
-			sleep 2
-			left=$((left - 2))
-		fi
+		sleep 2
+		left=$((left - 2))
 		set -- $(cat "$D/urls" "$D/out" 2>/dev/null | wc -c)
 		[ "$1" -lt 20000000 ] || break
 	done 2>/dev/null
 	if [ -d "$D" ]; then
 		stop_cli
-		read -r now <"$D/gen" && exec 8<>"$D/pipe.$now"
+		read -r now <"$D/gen" && command exec 8<>"$D/pipe.$now"
 		rm -rf "$D"
 		printf 'u\n' >&8
 	else
-		[ -n "$runner" ] && kill -TERM "-$runner" "$runner" && sleep 1 && kill -KILL "-$runner" "$runner"
-		command -v pkill >/dev/null && pkill -KILL -P "$$" -f "$D/run"
+		read -r runner since <&7 && lives "$runner" && born "$runner" && [ "$born" = "$since" ] && end_runner
 		[ -e /proc/self/fd/8 ] && printf 'u\n' >/proc/self/fd/8
 	fi
 	kill -KILL "-$$" "$$"
 }
+
+end_runner() {
+	kill -TERM "-$runner" "$runner"
+	sleep 1
+	kill -KILL "-$runner" "$runner"
+	command -v pkill >/dev/null && pkill -KILL -s "$runner"
+} 2>/dev/null
 
 # 8 or 16 MiB, by the shell's unit: a CLI that prints without end fills no disk. Where something else has filled it, what
 # is printed from then on is lost, and the login goes on: it can do without.
@@ -167,8 +169,11 @@ by_screen() {
 trap : HUP INT TERM PIPE # which its children do not inherit
 born "$$"
 printf '%s %s\n' "$$" "$born" >"$D/holder.pid"
+: >"$D/pid"
+exec 7<"$D/pid"
 guard &
 guard=$!
+exec 7<&-
 copy <"$D/raw" &
 copier=$!
 exec 3<>"$D/in" 4>"$D/raw"
