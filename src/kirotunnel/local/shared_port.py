@@ -251,7 +251,7 @@ class SharedPort:
         return False
 
     async def until_known(self, keys: Iterable[str]) -> None:
-        """Where the port has just become ours: wait until another one says that a key is its own, or all must have come.
+        """Where the port has just become ours: wait until another says that a key is its own, or all must have come.
 
         Else a callback that comes in this moment would be refused, or be given to a leg that takes any.
         """
