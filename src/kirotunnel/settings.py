@@ -58,7 +58,7 @@ def read_settings(file: Path, environment: Mapping[str, str], options: Collectio
         data = {}
     except OSError as exc:
         raise SettingsError(f"{file} cannot be read: {exc.strerror}", "make the file readable, or remove it") from exc
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (ValueError, RecursionError) as exc:  # also a number of 5000 digits, and nesting
         raise SettingsError(f"{file} is no TOML: {exc}", "correct the file, or remove it") from exc
     defaults, targets = _table(data, "defaults", file), _table(data, "target", file)
     if unknown := set(data) - {"defaults", "target"}:

@@ -91,6 +91,8 @@ def test_a_missing_file_is_no_error(file: Path) -> None:
         ("[[target]]\nbox='x'", "{file}: target is not a table"),
         ("[defaults\n", "{file} is no TOML: "),
         ("[defaults]\nmethod='a'\nmethod='b'", "{file} is no TOML: "),
+        (f"[defaults]\ntimeout={'9' * 5000}", "{file} is no TOML: "),
+        (f"[defaults]\nmethod={'[' * 5000}", "{file} is no TOML: "),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file_and_table(file: Path, text: str, message: str) -> None:

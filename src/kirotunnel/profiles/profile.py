@@ -237,7 +237,7 @@ def _port(values: tuple[int, ...]) -> str | None:
 def _expression(value: str) -> str | None:
     try:
         re.compile(value)
-    except re.error as exc:
+    except (re.error, OverflowError, RecursionError) as exc:
         return f"is no regular expression: {exc}"
     return None
 

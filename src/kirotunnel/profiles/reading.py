@@ -17,6 +17,8 @@ Check = Callable[[Any], str | None]
 """Says what is wrong with a value of the right type; None where nothing is."""
 
 _HEADER: Final = re.compile(r"^\s*\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
+_MOST: Final = 2**53
+"""A whole number up to which a float holds each."""
 _WORDS: Final[dict[object, str]] = {
     str: "a text",
     bool: "true or false",
@@ -36,8 +38,8 @@ class TomlFile:
         self._lines = text.splitlines()
         try:
             self.data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as exc:
-            raise ProfileError(f"{name} is no TOML: {exc}", "correct that line") from exc
+        except (ValueError, RecursionError) as exc:  # a number of 5000 digits is no TOMLDecodeError, nor is nesting
+            raise ProfileError(f"{name} is no TOML: {_shown(str(exc))}", "correct that line") from exc
 
     def read(self, cls: type[T], checks: Mapping[str, Check], **given: Any) -> T:
         """The dataclass with what the file says; fields in `given` are not the file's to say.
@@ -51,7 +53,7 @@ class TomlFile:
         """The error about that key."""
         line = self._line(key)
         where = f"{self.name}, line {line}" if line else self.name
-        return ProfileError(f"{where}: {'.'.join(key)} {problem}", hint)
+        return ProfileError(f"{where}: {_shown('.'.join(key))} {_shown(problem)}", hint)
 
     # --- values ------------------------------------------------------------------------------------------------------
 
@@ -124,6 +126,11 @@ class TomlFile:
         return None
 
 
+def _shown(text: str) -> str:
+    """For a message: TOML can write any character, and whoever is sent a profile may try it before reading it."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text[:300])
+
+
 def _parts(name: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in name.strip().split("."))
 
@@ -135,7 +142,7 @@ def _is(kind: Any, value: Any) -> bool:
         case _ if kind is int:
             return isinstance(value, int) and not isinstance(value, bool)
         case _ if kind is float:
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            return isinstance(value, float) or (_is(int, value) and abs(value) <= _MOST)
         case _ if kind is str:
             return isinstance(value, str)
     inner = typing.get_args(kind)[0]

@@ -22,6 +22,10 @@ _TYPES: Final[dict[str, tuple[AccountType, str | None]]] = {
     "ApiKey": ("api-key", None),
 }
 _MAX_BRACES: Final = 16
+_MAX_LINES: Final = 100
+_MAX_LINE: Final = 300
+"""Lines, and characters of one, in which a profile's expressions are looked for. The target may answer with anything,
+and an expression can take a time that grows with the square of a line: 4 MiB took minutes, with nothing else done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class WhoamiPatterns:
 
     def read(self, output: str) -> Account | None:
         """The account that an output names; None for nobody. Somebody without a name is an account without one."""
-        lines = [plain(line) for line in output.splitlines()]
+        lines = [plain(line[: 4 * _MAX_LINE])[:_MAX_LINE] for line in output.splitlines()[:_MAX_LINES]]
         if self.nobody is not None and any(re.search(self.nobody, line) for line in lines):
             return None
         if self.email is None:

@@ -68,6 +68,13 @@ def test_what_it_does_not_say_is_as_the_general_rules_have_it() -> None:
         (("about = ", "ports = [80]\nabout = "), 1, "ports has 80"),
         (("about = ", "ports = 8976\nabout = "), 1, "ports takes a list of whole numbers"),
         (("about = ", 'gate = "x"\nabout = '), 1, "gate is not a table"),
+        (("= 45", f"= 1{'0' * 400}"), 9, "gate.answer_timeout_s takes a number"),
+        (
+            ("\\blogin\\b", "a{99999999999}"),
+            3,
+            "arguments is no regular expression: the repetition number is too large",
+        ),
+        (("\\blogin\\b", "(" * 5000 + ")" * 5000), 3, "arguments is no regular expression: maximum recursion depth"),
     ],
 )
 def test_a_mistake_is_named_with_its_file_line_and_key(change: tuple[str, str], line: int, words: str) -> None:
@@ -83,6 +90,18 @@ def test_a_mistake_is_named_with_its_file_line_and_key(change: tuple[str, str], 
 def test_what_is_no_toml_is_named_with_its_line() -> None:
     with pytest.raises(ProfileError, match=r"acme\.toml is no TOML: .*line 3"):
         read_profile("acme", SOURCE, 'about = "x"\nports = [\n[gate]\n')
+
+
+@pytest.mark.parametrize("text", [f"ports = [{'9' * 5000}]", f"ports = {'[' * 5000}{']' * 5000}", "about = '\x1b[2J'"])
+def test_what_no_reader_of_toml_takes_is_an_error_of_ours_that_can_be_shown(text: str) -> None:
+    with pytest.raises(ProfileError, match=r"acme\.toml is no TOML: ") as caught:
+        read_profile("acme", SOURCE, text)
+    assert caught.value.message.isprintable()
+
+
+def test_a_key_of_any_characters_is_named_by_those_that_can_be_shown() -> None:
+    with pytest.raises(ProfileError, match=r"acme\.toml: \ufffd\[2J\ufffd is not known here$"):
+        read_profile("acme", SOURCE, '"\\u001b[2J\\u202e" = 1')
 
 
 def test_a_near_miss_is_told_the_right_key() -> None:

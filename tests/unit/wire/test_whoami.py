@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kirotunnel.events import Account
-from kirotunnel.wire.whoami import parse_whoami
+from kirotunnel.wire.whoami import WhoamiPatterns, parse_whoami
 
 BUILDER_ID = '{"accountType":"BuilderId","email":"ada@example.com","region":"us-east-1","startUrl":null}'
 
@@ -77,3 +77,19 @@ def test_an_endless_value_is_cut() -> None:
     account = parse_whoami('{"accountType":"Social","email":"' + "a" * 10_000 + '"}')
     assert account is not None
     assert len(account.email or "") == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        ("", True),
+        ("x\n" * 99, True),
+        ("x\n" * 100, False),
+        ("x" * 290, True),
+        ("x" * 300, False),
+        ("\x1b[1m" * 200, True),
+    ],
+)
+def test_expressions_are_looked_for_where_an_answer_would_be(before: str, found: bool) -> None:
+    account = WhoamiPatterns(email=r"as (\w+)").read(f"{before}as ada\n")
+    assert account == Account(type=None, email="ada" if found else None)
