@@ -6,10 +6,13 @@ can be sent to the real thing. Where a reader takes a stream, it must not matter
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import ipaddress
 import json
 import re
 from collections.abc import Callable, Coroutine, Iterator
+from functools import cache
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -18,11 +21,21 @@ from kirotunnel.events import Account
 from kirotunnel.local.http1 import MAX_BODY, MAX_HEAD, MalformedRequestError, Request, ServerConnection
 from kirotunnel.local.relay import Route
 from kirotunnel.local.upstream import MAX_ANSWER, NoAnswerError, Upstream
-from kirotunnel.oauth.id_token import Expectation, validate
+from kirotunnel.oauth import aws_sso_oidc, kiro_service, openid_provider
+from kirotunnel.oauth.authorization import AuthorizationRequest, Denied, Granted, read_response
+from kirotunnel.oauth.discovery import read_metadata
+from kirotunnel.oauth.endpoints import Endpoints
+from kirotunnel.oauth.id_token import Expectation, read_keys, validate
 from kirotunnel.oauth.messages import Reply
-from kirotunnel.profiles.profile import load_profile
+from kirotunnel.profiles.profile import BUILT_IN, load_profile, read_profile
 from kirotunnel.redaction import Secret, redacted
+from kirotunnel.ssh.bridge import _CommandStream, _greeting
 from kirotunnel.ssh.config_text import parse_line, setting_words
+from kirotunnel.ssh.container import _has_line, _read_records
+from kirotunnel.ssh.control import MAX_JOBS, ControlShell
+from kirotunnel.ssh.holds import _held_by
+from kirotunnel.ssh.jobs import Job
+from kirotunnel.ssh.remote_cli import HeldCLI
 from kirotunnel.wire.command_line import parse_ssh, shown_command
 from kirotunnel.wire.containers import parse_container, parse_pod, read_entry
 from kirotunnel.wire.examined import read_examined
@@ -48,8 +61,8 @@ from kirotunnel.wire.listeners import (
 )
 from kirotunnel.wire.passing import EscapeKeys, Passing
 from kirotunnel.wire.pasted import Pasted, read_pasted
-from kirotunnel.wire.printed_urls import PrintedUrls
-from kirotunnel.wire.records import MAX_RECORD, RecordReader, read_account, read_facts, read_listeners
+from kirotunnel.wire.printed_urls import PrintedUrls, SaidLine
+from kirotunnel.wire.records import MAX_RECORD, Record, RecordReader, read_account, read_facts, read_listeners
 from kirotunnel.wire.redirect import (
     LOOPBACK_HOSTS,
     MAX_URL,
@@ -65,7 +78,7 @@ from kirotunnel.wire.sharing import Frame, FrameError, Frames, encode
 from kirotunnel.wire.sign_in_page import looks_like_sign_in, parse_sign_in_page
 from kirotunnel.wire.terminal import SafeTerminal, one_line, plain
 from kirotunnel.wire.transcript import MAX_LINE, Transcript, UrlShown, UserCodeShown
-from kirotunnel.wire.whoami import parse_whoami
+from kirotunnel.wire.whoami import WhoamiPatterns, parse_revoked, parse_whoami
 
 T = TypeVar("T")
 Target = Callable[[bytes], None]
@@ -463,12 +476,18 @@ def passing(data: bytes) -> None:
 
 
 def printed_urls(data: bytes) -> None:
-    """The URLs in what any command prints."""
+    """The URLs in what any command prints, and the line by which it says that all is well."""
 
     def read(pieces: list[bytes]) -> list[str]:
         reader = PrintedUrls()
         return [url for piece in (*pieces, b"") for url in reader.feed(piece)]
 
+    def says_so(pieces: list[bytes]) -> bool:
+        line = SaidLine("^Successfully (logged|signed) in")
+        return any(line.feed(piece) for piece in (*pieces, b""))
+
+    if the_same_however_cut(data, says_so):
+        assert b"Successfully" in re.sub(rb"\x1b[^a-zA-Z]*[a-zA-Z]|[\x00-\x1f\x7f-\xff]", b"", data)
     for found in the_same_however_cut(data, read):
         assert re.match(r"https?://", found)
         assert len(found) <= MAX_LINE + MAX_URL
@@ -493,6 +512,135 @@ def records(data: bytes) -> None:
     seen = read_examined(found)
     for text in (*seen.places, *seen.left, seen.carrier or "", *seen.reached):
         assert_shown_line(text, 400)
+
+
+@dataclasses.dataclass
+class _Channel:
+    """Stands for a command on the target, by what is read of it."""
+
+    stdout: _Pieces
+    stderr: _Pieces
+
+    @classmethod
+    def of(cls, pieces: list[bytes]) -> Any:
+        return cls(_Pieces(pieces), _Pieces([]))
+
+    def close(self) -> None: ...
+
+
+class _Place:
+    """Stands for the session in which it runs."""
+
+    where = "dev-box"
+
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+
+class _Told:
+    """Is told what comes of a login."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[object, ...]] = []
+
+    def url(self, url: str) -> None:
+        self.all.append(("url", url))
+
+    def printed(self, data: bytes) -> None:
+        self.all.append(("printed", data))
+
+    def ended(self, how: str, code: int | None) -> None:
+        self.all.append(("ended", how, code))
+
+
+AWAITED: Final = "0badcafe"
+
+
+@dataclasses.dataclass
+class _Heard:
+    told: list[tuple[object, ...]]
+    jobs: list[bytes]
+    answer: list[Record] | None
+    over: str
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
+
+
+async def _listen(pieces: list[bytes]) -> _Heard:
+    told = _Told()
+    login = HeldCLI(told)
+    shell = ControlShell(_Place(), login.hear)  # type: ignore[arg-type]  # what it uses of it
+    shell._reader = RecordReader(NONCE)
+    shell._process = _Channel.of(pieces)
+    shell._awaited, shell._answered = AWAITED, asyncio.get_running_loop().create_future()
+    jobs = [Job(number, lambda _: None) for number in range(1, MAX_JOBS + 1)]
+    shell._jobs = dict(enumerate(jobs, 1))
+    await shell._read_output()
+    login.use(None)
+    answer = None if shell._answered.exception() is not None else shell._answered.result()
+    assert (login.urls, login.received) == (
+        sum(what[0] == "url" for what in told.all),
+        sum(len(what[1]) for what in told.all if what[0] == "printed"),  # type: ignore[arg-type]  # these are bytes
+    )
+    return _Heard(told.all, [await job.stdout.read() for job in jobs], answer, shell.over.result())
+
+
+def control(data: bytes) -> None:
+    """All that comes over a control shell's channel: an answer, what a held login says, and four shells beside it."""
+    heard = the_same_however_cut(data, lambda pieces: _loop().run_until_complete(_listen(pieces)))
+    ends = [i for i, what in enumerate(heard.told) if what[0] == "ended"]
+    assert len(ends) <= 1
+    assert all(what[0] != "printed" for i, what in enumerate(heard.told) if ends and i > ends[0])
+    assert sum(map(len, heard.jobs)) + sum(len(what[-1]) for what in heard.told if what[0] == "printed") <= len(data)  # type: ignore[arg-type]  # these are bytes
+    assert all("\n" not in what[1] for what in heard.told if what[0] == "url")  # type: ignore[operator]  # these are texts
+    assert (heard.answer is not None) is bool(
+        re.search(rb"(?m)^%b done %b\r*\n" % (NONCE.encode(), AWAITED.encode()), _without_marks_before(data))
+    )
+    assert len(heard.answer or []) <= data.count(NONCE.encode())
+    assert_shown_line(heard.over)
+
+
+def _without_marks_before(data: bytes) -> bytes:
+    """Each line from the first nonce in it, which is where its record begins."""
+    mark = f"{NONCE} ".encode()
+    return b"\n".join(b"".join(line.partition(mark)[1:]) for line in data.split(b"\n"))
+
+
+def greetings(data: bytes) -> None:
+    """The first words of our other scripts there: who carries a callback, who holds ports, what engines answer."""
+
+    async def carried(pieces: list[bytes]) -> tuple[str, bytes] | None:
+        process = _Channel.of(pieces)
+        try:
+            said, rest = await _greeting(process, NONCE)
+        except ConnectionResetError:
+            return None
+        stream = _CommandStream(process, rest, _Place())  # type: ignore[arg-type]  # what it uses of it
+        rest = b""
+        while more := await stream.read(100):
+            rest += more
+        return said, rest
+
+    found = the_same_however_cut(data, lambda pieces: _loop().run_until_complete(carried(pieces)))
+    _, mark, after = data.partition(f"{NONCE} ".encode())
+    assert (found is not None) is (bool(mark) and b"\n" in after)
+    assert found is None or found[1] == after.partition(b"\n")[2]
+
+    held = the_same_however_cut(data, lambda pieces: _run(_held_by(_Channel.of(pieces), RecordReader(NONCE))))
+    for port, tool in held.items():
+        assert 0 <= port < 100_000
+        assert_shown_line(tool, 20)
+
+    async def engines(pieces: list[bytes]) -> tuple[bool, list[Record]]:
+        records: list[Record] = []
+        return await _read_records(_Channel.of(pieces), RecordReader(NONCE), records), records
+
+    done, records = the_same_however_cut(data, lambda pieces: _run(engines(pieces)))
+    assert len(records) + done <= data.count(NONCE.encode())
+    assert _has_line(data, NONCE) is (NONCE.encode() in data and data.rfind(b"\n") > data.index(NONCE.encode()))
 
 
 def sharing(data: bytes) -> None:
@@ -529,8 +677,13 @@ def containers(data: bytes) -> None:
 
 
 def whoami(data: bytes) -> None:
-    """The answer of the CLI's whoami."""
-    assert_account(parse_whoami(data.decode("utf-8", "replace")))
+    """The answer of the CLI's whoami, and that of its logout."""
+    text = data.decode("utf-8", "replace")
+    assert_account(parse_whoami(text))
+    parse_revoked(text)
+    for name in BUILT_IN:
+        account = load_profile(name).account
+        assert_account(WhoamiPatterns(account.email, account.nobody).read(text))
 
 
 def listeners(data: bytes) -> None:
@@ -637,6 +790,95 @@ def reply(data: bytes) -> None:
         assert members.optional_text("error") == (value["error"] or None) or b"<" in body[:40] or b"html" in kind
 
 
+ISSUER: Final = "https://login.example"
+SERVICES: Final = Endpoints()
+ANSWERS: Final[tuple[Callable[[Reply], object], ...]] = (
+    lambda said: kiro_service.read_tokens(said.members(), 0),
+    lambda said: kiro_service.read_device(said, SERVICES),
+    lambda said: kiro_service.read_poll(said, 0),
+    lambda said: aws_sso_oidc.read_registration(said, SERVICES),
+    lambda said: aws_sso_oidc.read_device(said, SERVICES),
+    lambda said: aws_sso_oidc.read_poll(said, 0),
+    lambda said: openid_provider.read_tokens(said.members(), 0),
+    lambda said: openid_provider.read_device(said, SERVICES),
+    lambda said: openid_provider.read_poll(said, 0),
+    lambda said: read_metadata(said, ISSUER, SERVICES),
+    read_keys,
+)
+
+
+def service(data: bytes) -> None:
+    """What a sign-in service answers to each question of a sign-in: the status, a line break, the body."""
+    status, _, body = data.partition(b"\n")
+    number = int(status) if re.fullmatch(rb"[1-5][0-9]{2}", status) else 200
+    json_type = {"content-type": "application/json"}
+    said = Reply(host="a.example", status=number, headers=json_type, body=Secret(body))
+    for read in ANSWERS:
+        try:
+            found = read(said)
+        except KirotunnelError as exc:
+            assert_shown_line(exc.message)
+            continue
+        for name in ("verification_uri", "verification_uri_complete", "authorization_endpoint", "token_endpoint"):
+            page = getattr(found, name, None)
+            assert page is None or re.match(r"https://[^/\\@\s]+(?:[/?#]|$)", page), page
+        assert re.fullmatch(r"[A-Za-z0-9-]{4,24}", getattr(found, "user_code", "none"))
+        assert_shown_line(getattr(found, "email", None) or "", 200)
+
+
+def authorization(data: bytes) -> None:
+    """The response that the browser brings to our own sign-in: names and values, a line each."""
+    pairs = (line.partition("=") for line in data.decode("utf-8", "replace").split("\n"))
+    parameters = {name: value for name, _, value in pairs}
+    request = AuthorizationRequest(redirect_uri="http://localhost:3128", state=Secret(STATE), issuer=ISSUER)
+    read: Callable[[], object]
+    for read in (
+        lambda: kiro_service.read_portal_callback(request, "/oauth/callback", parameters),
+        lambda: kiro_service.read_portal_callback(request, "/signin/callback", parameters),
+        lambda: read_response(request, parameters),
+    ):
+        try:
+            found = read()
+        except KirotunnelError as exc:
+            said, found = exc.message, None
+        else:
+            said = ""
+            assert parameters["state"] == STATE
+        assert_shown_line(said)
+        assert STATE not in said
+    if found is None:
+        return
+    assert parameters.get("iss", ISSUER) == ISSUER
+    assert isinstance(found, Denied) is ("error" in parameters)
+    if isinstance(found, Denied):
+        assert_shown_line(found.as_error("a.example").message)
+    else:
+        assert isinstance(found, Granted)
+        assert re.fullmatch(r"[ -~]+", found.code.reveal())
+
+
+def profile(data: bytes) -> None:
+    """A profile of a CLI, as somebody may have been sent it."""
+    try:
+        found = read_profile("acme", "acme.toml", data.decode("utf-8", "replace"))
+    except KirotunnelError as exc:
+        found, said = None, f"{exc.message} {exc.hint or ''}"
+    else:
+        said = "acme.toml"
+    assert said.startswith("acme.toml")
+    assert_shown_line(said, 1000)
+    if found is None:
+        return
+    for field in dataclasses.fields(found):
+        value = getattr(found, field.name)
+        assert isinstance(value, str | tuple | dict | bool | type(None) | type(found.gate) | type(found.account))
+    assert all(re.fullmatch(r"[a-z0-9*.-]+\.[a-z0-9*-]+", host) for host in found.authorize_hosts), found
+    assert all(1024 <= port <= 65535 for port in found.ports)
+    assert all(re.fullmatch(r"\w+", name) for name in found.environment)
+    found.recognizes(("acme", "login"))
+    WhoamiPatterns(found.account.email, found.account.nobody).read("as ada@acme.example\nnobody\n")
+
+
 def ssh_config(data: bytes) -> None:
     """The lines of an ssh_config."""
     for number, raw in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
@@ -657,7 +899,8 @@ def ssh_config(data: bytes) -> None:
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
-        request, gate, answer, location, url, transcript, terminal, passing, printed_urls, records, sharing, containers,
-        whoami, listeners, pasted, command_line, redaction, id_token, reply, ssh_config,
+        request, gate, answer, location, url, transcript, terminal, passing, printed_urls, records, control, greetings,
+        sharing, containers, whoami, listeners, pasted, command_line, redaction, id_token, reply, service,
+        authorization, profile, ssh_config,
     )
 }  # fmt: skip

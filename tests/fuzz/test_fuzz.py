@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from lab.requirements import unmet
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 TESTS: Final = Path(__file__).parents[1]
+SOURCE: Final = TESTS.parent / "src" / "kirotunnel"
 ENTRIES: Final = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
 RUNS: Final = 2000
 LENGTH: Final = 300
@@ -39,6 +41,12 @@ def test_the_corpus_holds(name: str) -> None:
 def test_every_entry_of_the_corpus_belongs_to_a_target_and_is_small() -> None:
     assert {path.parent.name for path in ENTRIES} == set(TARGETS)
     assert [path for path in ENTRIES if path.stat().st_size > 4096] == []
+
+
+def test_every_reader_of_a_strangers_bytes_is_fuzzed() -> None:
+    readers = {path.stem for path in (SOURCE / "wire").glob("*.py")} - {"__init__"}
+    fuzzed = set(re.findall(r"^from kirotunnel\.wire\.(\w+) import", (TESTS / "fuzz" / "targets.py").read_text(), re.M))
+    assert readers == fuzzed
 
 
 @pytest.mark.parametrize("name", TARGETS)
