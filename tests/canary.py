@@ -27,7 +27,7 @@ def _listening(self: KirotunnelError, message: str, *rest: Any, **more: Any) -> 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sings: a test of the canary itself")
-    KirotunnelError.__init__ = _listening  # type: ignore[method-assign]
+    KirotunnelError.__init__ = _listening
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -13,6 +13,12 @@ import kirotunnel
 
 PACKAGE: Final = Path(kirotunnel.__path__[0])
 SOURCES: Final = sorted(PACKAGE.rglob("*.py"))
+ROOT: Final = Path(__file__).parents[2]
+TESTS: Final = [
+    file
+    for file in sorted((ROOT / "tests").rglob("*.py"))
+    if not re.search(r"/(\.|node_modules/)", file.relative_to(ROOT).as_posix())
+]
 
 # Who may look into a secret: to compare it, to send it where it belongs, to keep it, or to give it to the person's own
 # browser or terminal. A new file here is a decision.
@@ -46,7 +52,11 @@ def name(file: Path) -> str:
     return file.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=name)
+def place(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("file", [*SOURCES, *filter(Path.read_bytes, TESTS)], ids=place)
 def test_a_file_says_at_its_door_what_is_inside(file: Path) -> None:
     docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     first = docstring.partition("\n")[0]
@@ -71,7 +81,7 @@ SILENCED: Final = re.compile(
 )
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=name)
+@pytest.mark.parametrize("file", [*SOURCES, *TESTS], ids=place)
 def test_whoever_silences_a_check_says_which_and_why(file: Path) -> None:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if found := SILENCED.search(line):

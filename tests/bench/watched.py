@@ -21,7 +21,7 @@ def main() -> int:
     report, arguments = Path(sys.argv[1]), sys.argv[2:]
     longest = {"cpu_s": 0.0, "wall_s": 0.0}
     slowest = ""
-    plain: Any = asyncio.events.Handle._run  # type: ignore[attr-defined]
+    plain: Any = asyncio.events.Handle._run
 
     def timed(handle: Any) -> None:
         nonlocal slowest
@@ -32,7 +32,7 @@ def main() -> int:
             longest["cpu_s"], slowest = cpu, f"a step that loaded {len(sys.modules) - modules} modules"
         longest["wall_s"] = max(longest["wall_s"], wall)
 
-    asyncio.events.Handle._run = timed  # type: ignore[attr-defined]
+    asyncio.events.Handle._run = timed
     try:
         return run(arguments)
     finally:

@@ -42,7 +42,7 @@ def assert_last_page(tab: Tab, services: Services, leg: int, port: int) -> None:
 def assert_signed_in(run: Run, box: Box, method: str) -> None:
     assert run.code == 0, run.stderr
     account: dict[str, Any] = run.named("signed_in")[0]["account"]
-    assert account["email"] == SAMPLE_ACCOUNTS[method].email  # type: ignore[index]
+    assert account["email"] == SAMPLE_ACCOUNTS[method].email
     assert_only_callbacks_arrived(box, method)
 
 

@@ -52,7 +52,7 @@ def make_place(remote: RemoteMachine, sshd: Server, engine: Engine, services: Se
 def test_the_login_shell_of_the_host_does_not_matter(make_place: MakePlace, user: str) -> None:
     place = make_place("docker", user)
     assert_signed_in(place.login("builder-id"), "builder-id")
-    assert_only_callbacks_arrived(place, "builder-id")  # type: ignore[arg-type]  # it has what is asked of a Box
+    assert_only_callbacks_arrived(place, "builder-id")
 
 
 @pytest.mark.parametrize("program", ENGINES)

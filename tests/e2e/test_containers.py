@@ -149,7 +149,7 @@ def test_each_method_signs_in_inside(make_place: MakePlace, where: str, method: 
     place = make_place(where)
     run = place.login(method)
     assert_signed_in(run, method)
-    assert_only_callbacks_arrived(place, method)  # type: ignore[arg-type]  # it has what is asked of a Box
+    assert_only_callbacks_arrived(place, method)
     assert run.named("container")[0] | {"engine": "podman", "container": "web"} == run.named("container")[0]
     assert {event["via"] for event in run.named("tunnel_opened")} == {"exec"}
     assert "connecting" not in run.names or where != "here"
@@ -193,7 +193,7 @@ def test_strays_do_not_go_inside(make_place: MakePlace, tmp_path: Path, where: s
     finally:
         openings.close()
     assert_signed_in(run, "google")
-    assert_only_callbacks_arrived(place, "google")  # type: ignore[arg-type]  # it has what is asked of a Box
+    assert_only_callbacks_arrived(place, "google")
     assert {event["reason"] for event in run.named("request_refused")} == {"path", "state"}
 
 
@@ -265,7 +265,7 @@ def test_a_login_inside_outlives_the_connection_to_its_host(make_place: MakePlac
     finally:
         openings.close()
     assert_signed_in(run, "google")
-    assert_only_callbacks_arrived(place, "google")  # type: ignore[arg-type]  # it has what is asked of a Box
+    assert_only_callbacks_arrived(place, "google")
 
 
 def test_a_shell_inside_that_does_not_answer_any_more_is_replaced(make_place: MakePlace, tmp_path: Path) -> None:

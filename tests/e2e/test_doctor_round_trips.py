@@ -39,7 +39,7 @@ async def slow_line(host: str, port: int, delay_s: float) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        await asyncio.sleep(2 * delay_s)
+        await asyncio.sleep(2 * delay_s)  # what is on its way arrives
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

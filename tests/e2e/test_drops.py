@@ -28,7 +28,7 @@ SERVERS: Final = ("sshd", "dropbear")
 
 
 def walk(url: str, method: str) -> None:
-    report = asyncio.run(sign_in(url, method=method))  # type: ignore[arg-type]
+    report = asyncio.run(sign_in(url, method=method))
     assert report.ok, report
 
 

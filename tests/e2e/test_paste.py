@@ -36,7 +36,7 @@ class Copier(robot._Robot):
 
 def final_address(url: str, method: str, decision: str = "allow") -> str:
     typed = {"start_url": "https://acme.awsapps.com/start", "region": "us-east-1"}
-    wanted = (decision, "continue", "confirm", *robot._METHOD_IDS[method])  # type: ignore[index]
+    wanted = (decision, "continue", "confirm", *robot._METHOD_IDS[method])
 
     async def walk() -> None:
         async with robot._http_client() as client:
@@ -161,7 +161,7 @@ def test_a_person_pastes_at_a_terminal_unseen(make_box: MakeBox, sshd: Server) -
     arguments = [argument for argument in box.arguments("--paste", "--no-browser") if argument != "--json"]
     person = pexpect.spawn(sys.executable, ["-m", "kirotunnel", *arguments], encoding="utf-8", timeout=30, echo=True)
     person.expect(r"(http://\S+redirect_from=\S+)")
-    url = str(person.match[1])  # type: ignore[index]
+    url = str(person.match[1])
     person.expect("Paste the address here")
     person.sendline("nonsense")
     person.expect("that is no address")

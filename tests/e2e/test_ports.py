@@ -218,7 +218,7 @@ def test_ended_connections_keep_nobody_from_a_port() -> None:
         visitor, _ = server.accept()
         visitor.close()
         client.recv(1)
-    time.sleep(0.1)
+    time.sleep(0.1)  # until TIME_WAIT, of which no event tells
     code, found = ports("3128")
     assert (code, found[3128]["state"]) == (0, "free")
     assert "TIME_WAIT" in found[3128]["notes"][0]

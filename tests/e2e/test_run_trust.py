@@ -139,7 +139,7 @@ def test_on_a_terminal_a_port_that_is_taken_here_is_said_and_the_command_goes_on
         port = service.getsockname()[1]
         with at_terminal(zoo, tmp_path, zoo.command("binds", "127.0.0.1", str(port))) as run:
             run.child.expect_exact("KT501")
-            time.sleep(0.5)
+            time.sleep(0.5)  # in which it would end
             assert run.child.isalive()
             assert not run.openings.waiting()
             run.child.sendintr()

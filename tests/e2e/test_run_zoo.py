@@ -317,7 +317,7 @@ def test_keys_lines_passwords_and_the_size_of_the_window_go_through(zoo: Zoo, tm
         child.expect_exact("Where?")
         child.setwinsize(40, 120)
         child.expect("terminal 120x40")
-        time.sleep(0.1)
+        time.sleep(0.1)  # the menu has drawn itself, and reads a moment later
         for key in ("\x1b[B", "\x1b[A", "j", "\x03"):
             child.send(key)
             time.sleep(0.1)  # each is a key of its own, as typed

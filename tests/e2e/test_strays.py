@@ -87,7 +87,7 @@ class Waiting:
 
 
 def walk(url: str, method: str) -> None:
-    report = asyncio.run(sign_in(url, method=method))  # type: ignore[arg-type]
+    report = asyncio.run(sign_in(url, method=method))
     assert report.ok, report
 
 

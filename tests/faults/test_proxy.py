@@ -102,7 +102,7 @@ async def test_it_refuses_and_comes_back() -> None:
         proxy.refuse(0.2)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", proxy.port)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # beyond the time for which it refuses
         (await say(proxy))[1].close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import atheris
-import joserfc.jws  # noqa: F401  # loaded lazily by ours; atheris' hooks would meet its patterns of bytes, and break
+import joserfc.jws  # noqa: F401 - loaded lazily by ours; atheris' hooks would meet its patterns of bytes, and break
 
 # What is imported in here gets the counters by which the fuzzer sees that an input led somewhere new.
 with atheris.instrument_imports(include=["kirotunnel", "h11"]):

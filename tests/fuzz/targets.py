@@ -176,7 +176,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _read_request(pieces: list[bytes]) -> Request | str | None:
-    connection = ServerConnection(_Pieces(pieces), _Nobody())  # type: ignore[arg-type]  # what it uses of them
+    connection = ServerConnection(_Pieces(pieces), _Nobody())
     try:
         return _run(connection.read_request())
     except MalformedRequestError:
@@ -338,7 +338,7 @@ def _assert_safe(text: str) -> None:
     scheme, _, rest = text.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     assert "@" not in authority
-    host, port = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]+))?", authority).groups()  # type: ignore[union-attr]
+    host, port = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]+))?", authority).groups()
     host = host.lower().rstrip(".")
     if (host, port) == ("idp.corp", "8443"):
         assert scheme.lower() in {"http", "https"}
@@ -385,7 +385,7 @@ def _refuses(parse: Callable[[str, UrlPolicy], object], text: str) -> None:
         assert_shown_line(exc.message)
         return
     assert getattr(page, "start", None) is not None, text
-    redirect = page.redirect  # type: ignore[attr-defined]
+    redirect = page.redirect
     assert redirect.host in LOOPBACK_HOSTS
     assert MIN_PORT <= redirect.port <= 65535
     assert re.match(r"(?i)http://(localhost|127\.0\.0\.1|\[::1\]):[0-9]+(?=[/?#]|$)", text), text

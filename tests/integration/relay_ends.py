@@ -42,7 +42,7 @@ class Reply:
         """The answer that these bytes are; None where there is none."""
         if not data:
             return None
-        response = HTTPResponse(_Bytes(data), method=method)  # type: ignore[arg-type]
+        response = HTTPResponse(_Bytes(data), method=method)
         response.begin()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return cls(response.status, headers, response.read().decode())
@@ -192,11 +192,11 @@ class Witness:
     def delivered(self, error: KirotunnelError | None) -> None:
         self._tell(self.errors, error)
 
-    def _tell(self, told: list[object], what: object) -> None:  # type: ignore[type-arg]
+    def _tell(self, told: list[object], what: object) -> None:
         told.append(what)
         self._told.set()
 
-    async def until(self, told: list[object], count: int) -> None:  # type: ignore[type-arg]
+    async def until(self, told: list[object], count: int) -> None:
         """Wait until so much of that was told."""
         async with asyncio.timeout(PATIENCE):
             while len(told) < count:

@@ -94,7 +94,7 @@ async def test_a_leg_that_ends_lets_its_own_answer_finish_and_leaves_the_others_
 
 async def test_the_time_of_a_leg_counts_from_its_own_lease(ports: Ports) -> None:
     first = await ports.leg("one")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # the time that is measured
     second = await ports.leg("two")
     assert first.lease.open_ms - second.lease.open_ms >= 40
 

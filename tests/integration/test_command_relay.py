@@ -122,10 +122,10 @@ async def test_the_browser_that_goes_away_does_not_break_off_what_the_command_is
         leg.remote.free.clear()
         _, writer = await asyncio.open_connection("127.0.0.1", leg.port)
         writer.write(request(GOOD, leg.port))
-        await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.callbacks, 1)
         writer.transport.abort()
         leg.remote.free.set()
-        await leg.seen.until(leg.seen.errors, 1)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.errors, 1)
         assert leg.seen.errors == [None]
 
 
@@ -133,7 +133,7 @@ async def test_the_answer_is_of_the_sign_in_whose_callback_it_was() -> None:
     async with open_leg(Remote()) as leg:
         leg.remote.free.clear()
         asking = asyncio.create_task(leg.ask(GOOD))
-        await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.callbacks, 1)
         route, another = leg.lease.route, Witness()
         assert isinstance(route, CommandRoute)
         route.become(replace(route, observer=another))
@@ -147,7 +147,7 @@ async def test_who_is_not_patient_gets_a_page_of_ours_while_the_command_goes_on(
         leg.remote.free.clear()
         assert "still at work" in (await leg.ask(GOOD)).body
         leg.remote.free.set()
-        await leg.seen.until(leg.seen.errors, 1)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.errors, 1)
         assert "Done" in (await leg.ask(GOOD)).body
         assert leg.remote.targets == [GOOD]
 
@@ -196,7 +196,7 @@ async def test_an_answer_that_never_comes_ends_with_the_leg() -> None:
     async with open_leg(Remote()) as leg:
         leg.remote.free.clear()
         asking = asyncio.create_task(leg.ask(GOOD))
-        await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.callbacks, 1)
     with pytest.raises(AssertionError, match="closed without an answer"):
         await asking
 
@@ -229,7 +229,7 @@ async def test_pages_beyond_what_a_sign_in_needs_are_answered_here_and_keep_no_c
         assert (reply.status, reply.title) == (503, "Too much at once")
         assert leg.seen.strays == ["idle"]
         asking = asyncio.create_task(leg.ask(GOOD))
-        await leg.seen.until(leg.seen.callbacks, 1)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.callbacks, 1)
         leg.remote.free.set()
         assert (await asking).status == 200
         assert leg.remote.targets == [START] * MAX_AT_ONCE + [GOOD]
@@ -244,7 +244,7 @@ async def test_so_are_callbacks_without_end() -> None:
         for writer in writers:  # a callback goes on without who brought it
             writer.transport.abort()
         leg.remote.free.set()
-        await leg.seen.until(leg.seen.errors, MAX_AT_ONCE)  # type: ignore[arg-type]
+        await leg.seen.until(leg.seen.errors, MAX_AT_ONCE)
         assert (await leg.ask(GOOD)).status == 200
 
 

@@ -28,7 +28,7 @@ async def test_a_login_whose_connection_is_cut_at_each_page(method: str, pages: 
         SignInServices() as services,
         EmbeddedRemote(services.environment()) as remote,
     ):
-        browser = DroppingBrowser(method)  # type: ignore[arg-type]  # one of its methods
+        browser = DroppingBrowser(method)
         browser.remote = remote
         result = await kirotunnel.login(
             remote.alias,

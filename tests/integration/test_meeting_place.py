@@ -88,7 +88,7 @@ PLACES: Final[dict[str, Callable[[Path], None]]] = {
     "a link": _link,
     "open to all": _open_to_all,
     "another user's": _another_users,
-    "a file": lambda directory: directory.write_text(""),  # type: ignore[dict-item,return-value]
+    "a file": lambda directory: directory.write_text(""),
 }
 
 
@@ -291,7 +291,7 @@ async def test_a_crowd_of_silent_ones_keeps_nobody_out(two: Two, directory: Path
     crowd = []
     for _ in range(shared_port.MAX_STRANGERS * 3):
         crowd.append(Stranger(directory))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # it accepts in this very loop
     assert await CallbackPorts().busy([two.number]) == {}
     third = await two.leg("three")
     assert (await ask(two.number, callback_of("three"))).title == "Done on three"
@@ -309,7 +309,7 @@ async def test_descriptors_that_nobody_asked_for_are_closed(two: Two, stranger: 
     with open("/dev/null") as null, suppress(BrokenPipeError):
         for _ in range(6):
             await stranger.say(encode(Ping()), [null.fileno()] * 3)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # a read of its own for each, so that none is passed over
     assert Frames().feed((await stranger.heard())[: len(encode(Pong()))]) == [Pong()]
     assert open_here() <= before
     await two.assert_undisturbed()
@@ -321,7 +321,7 @@ async def test_a_guest_cannot_have_what_is_anothers_nor_more_than_enough(two: Tw
 
     keys = tuple(state_key(Secret(state)) for state in ("one", "two", "own"))
     await stranger.say(encode(Hello(VERSION, keys)))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # the answer of the one in this very loop
     data, sent, _, _ = socket.recv_fds(stranger.sock, 65536, 4)
     assert Frames().feed(data) == [Welcome(VERSION, keys[:2])]
     for descriptor in sent:
@@ -331,7 +331,7 @@ async def test_a_guest_cannot_have_what_is_anothers_nor_more_than_enough(two: Tw
     await two.assert_undisturbed()
     # It is gone in the midst of it, and so are its keys.
     stranger.sock.close()
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # until the one in this very loop has noticed
     own = await two.leg("own")
     assert (await ask(two.number, callback_of("own"))).title == "Done on own"
     assert len(own.remote.targets) == 1

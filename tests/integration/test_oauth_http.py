@@ -29,7 +29,7 @@ class Pauses(list[float]):
 
 def hasty(pauses: Pauses | None = None, **changed: float) -> Patience:
     values: dict[str, float] = {"connect_s": 2, "answer_s": 2, "whole_s": 3} | changed
-    return Patience(sleep=pauses if pauses is not None else Pauses(), jitter=lambda: 1.0, **values)  # type: ignore[arg-type]
+    return Patience(sleep=pauses if pauses is not None else Pauses(), jitter=lambda: 1.0, **values)
 
 
 async def sent(server: ScriptedServer, patience: Patience, *, once: bool = False) -> Reply:

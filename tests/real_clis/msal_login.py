@@ -13,7 +13,7 @@ import requests
 class Proxied(requests.Session):
     """What msal sends its requests with."""
 
-    def request(self, method: str, url: str, *rest: Any, **more: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, method: str, url: str, *rest: Any, **more: Any) -> requests.Response:
         return super().request(method, url.replace("https://", "http://"), *rest, **more)
 
 

@@ -274,8 +274,8 @@ async def test_every_error_is_raised_as_its_exception(
     raised = (await aws.fails(method, error, **parameters)).response
     status, code = ERRORS[error]
     assert raised["ResponseMetadata"]["HTTPStatusCode"] == status
-    assert raised["error"] == code  # type: ignore[typeddict-item]
-    assert raised["error_description"]  # type: ignore[typeddict-item]
+    assert raised["error"] == code
+    assert raised["error_description"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Idp:
         async with CallbackListener.open("/index.html") as listener:
             self.redirect_uri = f"http://localhost:{listener.port}/oauth/callback"
             url = self.authorize_url(**changed)
-            await sign_in(url, method="external-idp", decision=decision)  # type: ignore[arg-type]
+            await sign_in(url, method="external-idp", decision=decision)
         return dict(parse_qsl(listener.requests[0].target.partition("?")[2]))
 
     async def token(self, **form: str) -> httpx.Response:

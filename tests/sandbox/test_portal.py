@@ -73,7 +73,7 @@ async def social(services: SignInServices, http: httpx.AsyncClient) -> SocialSig
 async def by_robot(services: SignInServices, method: SignInMethod, **how: str) -> tuple[CallbackListener, RobotReport]:
     async with CallbackListener.open(f"{services.public_url}/signin?auth_status=success") as listener:
         url = portal_url(services.public_url, f"http://localhost:{listener.port}", Pkce())
-        report = await sign_in(url, method=method, **how)  # type: ignore[arg-type]
+        report = await sign_in(url, method=method, **how)
     return listener, report
 
 

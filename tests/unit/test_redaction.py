@@ -26,7 +26,8 @@ def test_a_secret_shows_itself_nowhere(caplog: pytest.LogCaptureFixture) -> None
     secret = Secret(CANARY)
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("test").info("%s %r %s", secret, secret, Holder(secret))
-    ways = [str(secret), repr(secret), f"{secret}", f"{secret!r:>20}", f"{secret:^9}", "%s" % secret]  # noqa: UP031
+    by_percent = "%s" % secret  # noqa: UP031 - that way, too
+    ways = [str(secret), repr(secret), f"{secret}", f"{secret!r:>20}", f"{secret:^9}", by_percent]
     ways += [repr([secret]), repr({"a": secret}), repr(Holder(secret)), str(ValueError(secret)), caplog.text]
     try:
         raise ValueError(secret)

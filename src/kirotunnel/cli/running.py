@@ -124,7 +124,7 @@ async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
     finally:
         for name in _SIGNALS:
             if number := getattr(signal, name, None):
-                with contextlib.suppress(NotImplementedError):
+                with contextlib.suppress(NotImplementedError):  # as above
                     loop.remove_signal_handler(number)
 
 

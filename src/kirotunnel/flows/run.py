@@ -443,7 +443,7 @@ class _Run(Driver[m.RunEvent]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         # The command has ended, or is being ended: no Ctrl-C is for it any more, and none may cut the cleaning short.
-        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # as where it was taken
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         await super().__aexit__(*exc_info)
 

@@ -812,7 +812,7 @@ class Pkce(NamedTuple):
 
 # --- What is kept -----------------------------------------------------------------------------------------------------
 
-SSO_TOKEN: Final = "kirocli:odic:token"  # noqa: S105  (the name of a key; its typo is the real one's)
+SSO_TOKEN: Final = "kirocli:odic:token"  # noqa: S105 - the name of a key; its typo is the real one's
 REGISTRATION: Final = "kirocli:odic:device-registration"
 SOCIAL_TOKEN: Final = "kirocli:social:token"  # noqa: S105 - the name of a row
 EXTERNAL_TOKEN: Final = "kirocli:external-idp:token"  # noqa: S105 - the name of a row

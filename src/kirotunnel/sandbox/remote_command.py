@@ -81,7 +81,7 @@ class _Output(asyncio.Protocol):
         self.paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.ReadTransport)  # noqa: S101  (connect_read_pipe gives nothing else)
+        assert isinstance(transport, asyncio.ReadTransport)  # noqa: S101 - connect_read_pipe gives nothing else
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -235,7 +235,7 @@ class Command:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._process.wait()
-                while await group_lives(self._process.pid):  # noqa: ASYNC110  (no event tells of others' children)
+                while await group_lives(self._process.pid):  # noqa: ASYNC110 - no event tells of others' children
                     await asyncio.sleep(_POLL)
         except TimeoutError:
             return False

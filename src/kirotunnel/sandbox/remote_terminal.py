@@ -90,7 +90,7 @@ class Terminal:
     def _set_mode(self, attributes: list[object], opcode: int, number: int, value: int) -> None:
         if opcode in _CHARACTER_MODES:
             characters = attributes[_CHARACTERS]
-            assert isinstance(characters, list)  # noqa: S101  (termios promises it; the type does not say)
+            assert isinstance(characters, list)  # noqa: S101 - termios promises it; the type does not say
             none = os.fpathconf(self.slave, "PC_VDISABLE")
             characters[number] = bytes([none & 0xFF if value == _NO_CHARACTER else value & 0xFF])
             return

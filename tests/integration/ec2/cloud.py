@@ -59,14 +59,14 @@ class Cloud:
                 break
             except OSError:
                 time.sleep(0.1)
-        cloud._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), cloud._handler())  # type: ignore[attr-defined]
-        cloud.port = cloud._server.server_address[1]  # type: ignore[attr-defined]
-        threading.Thread(target=cloud._server.serve_forever, daemon=True).start()  # type: ignore[attr-defined]
+        cloud._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), cloud._handler())
+        cloud.port = cloud._server.server_address[1]
+        threading.Thread(target=cloud._server.serve_forever, daemon=True).start()
         return cloud
 
     def stop(self) -> None:
-        self._server.shutdown()  # type: ignore[attr-defined]
-        self._server.server_close()  # type: ignore[attr-defined]
+        self._server.shutdown()
+        self._server.server_close()
         self.process.terminate()
         self.process.wait(10)
 

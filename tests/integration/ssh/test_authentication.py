@@ -354,7 +354,7 @@ async def test_a_password_that_nobody_can_be_asked_for(
 
 async def test_a_person_may_take_longer_than_the_time_to_connect(remote: RemoteMachine, route: MakeRoute) -> None:
     class Slow(Person):
-        async def secret(self, question: str):  # type: ignore[no-untyped-def]
+        async def secret(self, question: str):
             await asyncio.sleep(1.6)
             return await super().secret(question)
 

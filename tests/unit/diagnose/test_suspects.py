@@ -1,3 +1,5 @@
+"""What holds a port is called by its name, and only what is one's own and of no use to anybody may be ended."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -105,7 +105,7 @@ class Fails:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fail) and other.error.code == self.code and self.words in other.error.message
 
-    __hash__ = None  # type: ignore[assignment]  # equality with another class has no hash
+    __hash__ = None  # equality with another class has no hash
 
 
 class Dialogue:

@@ -1,3 +1,5 @@
+"""Which way a sign-in on this machine goes, for all that can be asked for."""
+
 from typing import Any
 
 import pytest

@@ -1,3 +1,5 @@
+"""Which ports are held on the target, and when none is left."""
+
 from __future__ import annotations
 
 import pytest
@@ -51,7 +53,7 @@ def test_too_few_ports_are_an_error_that_says_who_holds_them(
     here: int, there: int, method: str | None, code: str | None
 ) -> None:
     facts = PortFacts(here=dict.fromkeys(LISTED[:here], "squid"), there=dict.fromkeys(LISTED[:there], "node"))
-    error = no_port_left(LISTED, facts, host="box", cli="kiro-cli", method=method)  # type: ignore[arg-type]
+    error = no_port_left(LISTED, facts, host="box", cli="kiro-cli", method=method)
     assert (error.code if error else None) == code
     if error:
         assert [line.split()[0] for line in error.message.splitlines()[1:]] == [str(port) for port in LISTED]
@@ -86,4 +88,4 @@ def test_only_what_keeps_the_cli_from_a_port_counts_as_busy_there() -> None:
     [(None, 1, True), ("external-idp", 1, True), ("google", 1, False), ("idc", 1, False), (None, 2, False)],
 )
 def test_only_an_external_provider_takes_a_second_listed_port(method: str | None, leg: int, another: bool) -> None:
-    assert takes_another_listed_port(method, leg) is another  # type: ignore[arg-type]
+    assert takes_another_listed_port(method, leg) is another

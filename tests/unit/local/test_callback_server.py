@@ -64,7 +64,7 @@ async def test_the_callback_on_each_address_and_the_page_waits_for_the_end(
         "granted",
     )
     assert STATE not in repr(callback)
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.02)  # in which it would be answered
     assert not visit.done()
     listening.server.show(Page.SIGNED_IN)
     response = await visit
@@ -99,7 +99,7 @@ async def test_a_browser_that_asks_again_gets_the_same_page_and_nothing_happens_
     visits = [asyncio.create_task(http.get(listening.url())) for _ in range(3)]
     await listening.server.callback()
     other = asyncio.create_task(http.get(listening.url(f"/oauth/callback?code=other&state={STATE}")))
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.02)  # until that one waits as well
     listening.server.show(Page.NOT_SIGNED_IN)
     listening.server.show(Page.SIGNED_IN)  # too late
     assert {(await visit).text for visit in [*visits, other]} == {(await visits[0]).text}

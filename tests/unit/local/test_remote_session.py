@@ -1,3 +1,5 @@
+"""Whether the person sits at this machine, told from facts alone."""
+
 from typing import Any
 
 import pytest

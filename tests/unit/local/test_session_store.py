@@ -1,3 +1,5 @@
+"""What is kept of sessions on this machine: whole or not at all, for its owner alone."""
+
 from __future__ import annotations
 
 import asyncio
@@ -255,7 +257,7 @@ async def test_a_keyring_keeps_nothing_that_the_store_does_not_name(tmp_path: Pa
     def too_long(name: str, secret: Secret[str]) -> None:
         raise VaultError("TooLong")
 
-    drawer.put = too_long  # type: ignore[method-assign]
+    drawer.put = too_long
     await store.replace("x", Secret("new and longer"))
     assert drawer.things == {}
     assert await store.get("x") == Secret("new and longer")
@@ -289,7 +291,7 @@ async def test_a_keyring_that_waits_for_ever(tmp_path: Path, monkeypatch: pytest
 
 
 class Memory(keyring.backend.KeyringBackend):
-    priority = 5  # type: ignore[assignment]
+    priority = 5
 
     def __init__(self) -> None:
         super().__init__()

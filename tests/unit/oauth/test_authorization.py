@@ -1,3 +1,5 @@
+"""What the browser brings is used only with the right state, from the right issuer, and without an error."""
+
 from urllib.parse import parse_qs, urlsplit
 
 import pytest

@@ -1,3 +1,5 @@
+"""AWS's dialect: requests as its service model has them, and every shape of its errors."""
+
 import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit

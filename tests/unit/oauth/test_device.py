@@ -1,3 +1,5 @@
+"""How often a one-time code is asked for (RFC 8628 §3.5), by a clock of the tests."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""An identity provider's description of itself is used only where it is its own and whole."""
+
 import json
 
 import pytest

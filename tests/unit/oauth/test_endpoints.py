@@ -1,3 +1,5 @@
+"""Where the sign-in services are, and which addresses may be given a secret."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

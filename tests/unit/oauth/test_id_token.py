@@ -1,3 +1,5 @@
+"""An ID token proves who signed in, or is refused: signature, issuer, audience, nonce, time."""
+
 import base64
 import hmac
 import json

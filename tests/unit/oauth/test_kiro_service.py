@@ -1,3 +1,5 @@
+"""Kiro's dialect, byte for byte as kiro-cli sends it, and what its portal comes back with."""
+
 import json
 from urllib.parse import parse_qsl, urlsplit
 

@@ -1,3 +1,5 @@
+"""Whatever a service answers is read by type, and its own words are quoted without a secret."""
+
 import json
 
 import pytest

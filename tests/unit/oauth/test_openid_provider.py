@@ -1,3 +1,5 @@
+"""The requests to an organization's identity provider, and its answers, as the RFCs have them."""
+
 from urllib.parse import parse_qs, urlsplit
 
 import pytest

@@ -1,3 +1,5 @@
+"""Verifier and challenge (RFC 7636)."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""Sessions to text and back, kept apart by method and place."""
+
 import json
 
 import pytest

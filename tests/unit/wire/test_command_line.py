@@ -1,3 +1,5 @@
+"""Command lines of others: shown without secrets, and ssh's own options understood."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""What the target says to the doctor's questions, whatever that is."""
+
 from __future__ import annotations
 
 import pytest

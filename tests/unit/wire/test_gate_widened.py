@@ -19,7 +19,7 @@ FORM = ("content-type", "application/x-www-form-urlencoded")
 def rule(
     state: str | None = "right", *, paths: tuple[str, ...] = ("/callback",), post: bool = True, **wider: object
 ) -> LegRule:
-    widening = Widening(**wider)  # type: ignore[arg-type]  # the fields are the test's
+    widening = Widening(**wider)
     secret = None if state is None else Secret(state)
     return LegRule(leg=1, paths=frozenset(paths), state=secret, form_post=post, wider=widening)
 

@@ -1,3 +1,5 @@
+"""The address that a person pastes: the callback however it was copied, and nothing else."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Ports that a system keeps aside, and whose a listener is, as systems print it."""
+
 from __future__ import annotations
 
 import pytest
