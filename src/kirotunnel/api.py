@@ -221,7 +221,8 @@ async def run(
     names what is known of it (default: the profile that recognises it). The descriptors are joined to its streams
     (default: this process's own); it gets no terminal. `timeout_s` is in seconds, for all of it. `inside`,
     `browser`, `prompts` and `on_event` are as for `login`; where nobody answers, an unknown host ends the command.
-    Raises KirotunnelError; cancelling it ends the command, and leaves nothing behind, here or there.
+    Raises KirotunnelError; cancelling it ends the command, and leaves nothing behind, here or there. Signals stay with
+    the program that calls it.
     """
     options = RunOptions(
         target=target,
@@ -238,7 +239,8 @@ async def run(
         prompts=prompts or Nobody(),
         browser=browser or DefaultBrowser(),
     )
-    return await _run(options, environment, Streams(stdin=stdin, stdout=stdout, stderr=stderr))
+    streams = Streams(stdin=stdin, stdout=stdout, stderr=stderr, takes_interrupts=False)
+    return await _run(options, environment, streams)
 
 
 async def login_here(

@@ -1,12 +1,18 @@
-"""The library's own functions for this machine: sign in, who, token, sign out, against the sandbox's services."""
+"""The library's own functions, by the sandbox: this machine's sign-in from end to end, and a command on another."""
 
 from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 import kirotunnel
 from integration.sign_in_world import RobotBrowser
 from kirotunnel.sandbox.services import SignInServices
+from kirotunnel.sandbox.sshd import EmbeddedRemote
+from kirotunnel.ssh.config import SSHOptions
 
 
 async def test_a_session_from_sign_in_to_sign_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +38,18 @@ async def test_a_session_from_sign_in_to_sign_out(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(kirotunnel.KirotunnelError):
             await kirotunnel.token()
     assert events[-1] == "signed_in"
+
+
+async def test_a_command_leaves_ctrl_c_to_the_program_that_calls_us(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    try:
+        async with SignInServices() as services, EmbeddedRemote(services.environment()) as remote:
+            ssh = SSHOptions(config_file=str(remote.ssh_config))
+            assert await kirotunnel.run(remote.alias, ["echo", "hello"], ssh=ssh, stdin=nothing, stdout=out) == 0
+    finally:
+        os.close(out)
+        os.close(nothing)
+    assert (tmp_path / "out").read_text() == "hello\n"
+    assert signal.getsignal(signal.SIGINT) is before

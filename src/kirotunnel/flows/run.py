@@ -98,6 +98,8 @@ class Streams:
     stdin: int = 0
     stdout: int = 1
     stderr: int = 2
+    takes_interrupts: bool = True
+    """SIGINT of this process is the command's, as under ssh. Whoever runs the event loop takes it back afterwards."""
 
 
 async def run(options: RunOptions, environment: Environment, streams: Streams | None = None) -> int:
@@ -251,9 +253,7 @@ class _Run(Driver[m.RunEvent]):
         kind = (os.environ.get("TERM") or "xterm", self._terminal) if self._terminal else None
         self._command = command = await RemoteCommand.start(self._session, directory, terminal=kind)
         self._spawn(self._follow(command))
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # Windows; not the main thread
-            loop.add_signal_handler(signal.SIGINT, self._queue.put_nowait, m.Interrupted())
+        self._on_interrupt(lambda: self._queue.put_nowait(m.Interrupted()))
         if self._keyboard is not None and self._terminal is not None:
             self._keys.enter_context(self._keyboard.raw(partial(self._typed, EscapeKeys()), self._resized))
         else:
@@ -443,9 +443,13 @@ class _Run(Driver[m.RunEvent]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         # The command has ended, or is being ended: no Ctrl-C is for it any more, and none may cut the cleaning short.
-        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # as where it was taken
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
+        self._on_interrupt(lambda: None)
         await super().__aexit__(*exc_info)
+
+    def _on_interrupt(self, handler: Callable[[], None]) -> None:
+        if self._streams.takes_interrupts:
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # Windows; not the main thread
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, handler)
 
     async def _clean_up(self) -> None:
         for port in list(self._leases):
