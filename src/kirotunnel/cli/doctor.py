@@ -100,7 +100,7 @@ async def _examine_each(
     ctx: click.Context, targets: list[str], here: Awaitable[HereFacts], conversation: Conversation
 ) -> list[Section]:
     from kirotunnel.diagnose.doctor import examine
-    from kirotunnel.diagnose.probes import Place
+    from kirotunnel.diagnose.probes import ExamineOptions
     from kirotunnel.flows.fleet import run_each
     from kirotunnel.local.terminal import Terminal
     from kirotunnel.ssh.company import Company
@@ -110,7 +110,7 @@ async def _examine_each(
 
     async def one(target: str) -> Section:
         of_target = parameters_of(ctx, target)
-        place = Place(
+        options = ExamineOptions(
             target=target,
             ssh=ssh_options_of(of_target),
             ec2=ec2_options_of(of_target),
@@ -121,7 +121,7 @@ async def _examine_each(
         def tell(text: str) -> None:
             conversation.tell(text if len(targets) == 1 else f"{target}: {text}")
 
-        return await examine(place, here, prompts=prompts, tell=tell, company=company)
+        return await examine(options, here, prompts=prompts, tell=tell, company=company)
 
     outcomes = await run_each(targets, one, max_parallel=ctx.params["max_parallel"])
     for outcome in outcomes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kirotunnel.diagnose.checks import Check, Target, all_findings, check_here, check_there
 from kirotunnel.diagnose.findings import Finding, finding_of, without_consequences
-from kirotunnel.diagnose.probes import HereFacts, Place, probe_here, probe_there
+from kirotunnel.diagnose.probes import ExamineOptions, HereFacts, probe_here, probe_there
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.profiles.profile import profile_for
 from kirotunnel.ssh.company import Company
@@ -72,7 +72,7 @@ def section_here(facts: HereFacts, cli: str) -> Section:
 
 
 async def examine(
-    place: Place,
+    options: ExamineOptions,
     here: Awaitable[HereFacts],
     *,
     prompts: Prompts,
@@ -80,12 +80,12 @@ async def examine(
     company: Company | None = None,
 ) -> Section:
     """Look at a target, and judge it with what is known of this machine by then. Changes nothing."""
-    profile = profile_for(place.cli)
+    profile = profile_for(options.cli)
     try:
-        there = await probe_there(place, profile=profile, prompts=prompts, tell=tell, company=company)
+        there = await probe_there(options, profile=profile, prompts=prompts, tell=tell, company=company)
     except KirotunnelError as exc:
-        return Section(place.name, (Check("connection", exc.message, (finding_of(exc),)),))
+        return Section(options.place, (Check("connection", exc.message, (finding_of(exc),)),))
     ports = (await here).ports
     busy = frozenset(ports.refused) - ports.shared
-    target = Target(name=place.name, cli=place.cli, profile=profile, facts=there, busy_here=busy)
-    return Section(place.name, tuple(check_there(target)))
+    target = Target(name=options.place, cli=options.cli, profile=profile, facts=there, busy_here=busy)
+    return Section(options.place, tuple(check_there(target)))

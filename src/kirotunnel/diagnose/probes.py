@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from kirotunnel import __version__
@@ -22,7 +22,6 @@ from kirotunnel.local.browser import default_commands
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.profiles.profile import Profile
 from kirotunnel.ssh.company import Company
-from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import connect
 from kirotunnel.ssh.container import ContainerSession, enter
 from kirotunnel.ssh.control import ControlShell
@@ -30,9 +29,8 @@ from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target
 from kirotunnel.ssh.prompts import Prompts
 from kirotunnel.ssh.session import Host, Session
 from kirotunnel.ssh.this_machine import this_machine
-from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.targets.locate import is_this_machine, locate
-from kirotunnel.wire.containers import Inside
+from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.examined import Examined, read_examined
 from kirotunnel.wire.terminal import one_line
 
@@ -42,19 +40,10 @@ REGION: Final = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A target to look at, and how it is reached."""
+class ExamineOptions(TargetOptions):
+    """A target to look at, how it is reached, and for which CLI."""
 
-    target: str
-    ssh: SSHOptions = field(default_factory=SSHOptions)
-    ec2: EC2Options = field(default_factory=EC2Options)
-    inside: Inside | None = None
     cli: str = "kiro-cli"
-
-    @property
-    def name(self) -> str:
-        """As the report calls it: with the container on it."""
-        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,21 +105,26 @@ def probe_here(profile: Profile) -> HereFacts:
 
 
 async def probe_there(
-    place: Place, *, profile: Profile, prompts: Prompts, tell: Callable[[str], None], company: Company | None = None
+    options: ExamineOptions,
+    *,
+    profile: Profile,
+    prompts: Prompts,
+    tell: Callable[[str], None],
+    company: Company | None = None,
 ) -> ThereFacts:
     """Connect, and look at the target. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
     async with contextlib.AsyncExitStack() as stack:
-        inside = place.inside
-        if inside is None or not is_this_machine(place.target, place.ssh, place.ec2):
-            endpoint = (await locate(place.target, place.ssh, place.ec2)).endpoint
+        inside = options.inside
+        if inside is None or not is_this_machine(options.target, options.ssh, options.ec2):
+            endpoint = (await locate(options.target, options.ssh, options.ec2)).endpoint
             connected = await stack.enter_async_context(connect(endpoint, prompts, tell, company))
             if inside is None:
-                return await look_there(connected, cli=place.cli, profile=profile)
+                return await look_there(connected, cli=options.cli, profile=profile)
             host: Host = connected
         else:
             host = await stack.enter_async_context(this_machine())
         session = await stack.enter_async_context(enter(host, inside))
-        return await look_there(session, cli=place.cli, profile=profile)
+        return await look_there(session, cli=options.cli, profile=profile)
 
 
 async def look_there(session: Session, *, cli: str, profile: Profile) -> ThereFacts:
@@ -173,10 +167,9 @@ def sign_in_hosts() -> Sequence[str]:
     """The services that the CLI itself must reach, by their origin."""
     try:
         endpoints = Endpoints.of(os.environ)
-        urls = [endpoints.auth_service, endpoints.aws(REGION)]
     except KirotunnelError:
         endpoints = Endpoints()
-        urls = [endpoints.auth_service, endpoints.aws(REGION)]
+    urls = [endpoints.auth_service, endpoints.aws(REGION)]
     return list(dict.fromkeys("/".join(url.split("/")[:3]) for url in urls))
 
 

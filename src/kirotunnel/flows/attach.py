@@ -8,7 +8,7 @@ are what counts.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -29,11 +29,9 @@ from kirotunnel.flows.strays import Strays
 from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.bridge import dial_target, way_to_target
-from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.session import Session
-from kirotunnel.targets.ec2 import EC2Options
-from kirotunnel.wire.containers import Inside
+from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.redirect import MIN_PORT, TrustedHost, UrlPolicy
@@ -43,24 +41,14 @@ DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttachOptions:
+class AttachOptions(TargetOptions):
     """What was asked for."""
 
-    target: str
-    ssh: SSHOptions = field(default_factory=SSHOptions)
-    ec2: EC2Options = field(default_factory=EC2Options)
-    inside: Inside | None = None
-    """The container or pod on the target in which the login waits."""
     cli: str = "kiro-cli"
     port: int | None = None
     """The callback port that the login shows; None to look for it."""
     trusted_hosts: tuple[TrustedHost, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
-
-    @property
-    def place(self) -> str:
-        """Where the login waits; for messages."""
-        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +63,7 @@ async def attach(options: AttachOptions, environment: Environment) -> AttachResu
     """Deliver the callback of a waiting login. Raises KirotunnelError; closes what it opened on any way out."""
     try:
         async with asyncio.timeout(options.timeout_s):
-            async with reach(options.target, options.ssh, environment, options.ec2, options.inside) as session:
+            async with reach(options, environment) as session:
                 return await _attach(options, environment, session)
     except TimeoutError as exc:
         raise LoginTimedOutError(f"no callback for {options.place} came in time") from exc

@@ -12,30 +12,20 @@ from typing import Final
 from kirotunnel import events as ev
 from kirotunnel.errors import AuthenticationFailedError, HostNotFoundError
 from kirotunnel.flows.environment import Environment, Silence
-from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.connection import SSHSession, connect
 from kirotunnel.ssh.container import enter
 from kirotunnel.ssh.names import similar
 from kirotunnel.ssh.session import Host, Session
 from kirotunnel.ssh.this_machine import this_machine
-from kirotunnel.targets.ec2 import EC2Options
 from kirotunnel.targets.locate import is_this_machine, locate
-from kirotunnel.wire.containers import Inside
+from kirotunnel.targets.options import TargetOptions
 
 RECONNECT_TIMEOUT_S: Final = 10.0
 """Seconds for one try at a new connection: while packets vanish, many short ones find the network back sooner."""
 
 
 @contextlib.asynccontextmanager
-async def reach(
-    target: str,
-    ssh: SSHOptions,
-    environment: Environment,
-    ec2: EC2Options | None = None,
-    inside: Inside | None = None,
-    *,
-    again: bool = False,
-) -> AsyncIterator[Session]:
+async def reach(options: TargetOptions, environment: Environment, *, again: bool = False) -> AsyncIterator[Session]:
     """Find and connect, enter the container where one is given, and report it all.
 
     `again`: the connection was lost, and this is a try at a new one. All is done anew (the address may be another, a
@@ -46,23 +36,21 @@ async def reach(
     if again:
         environment = replace(environment, conversation=Silence())
     async with contextlib.AsyncExitStack() as stack:
-        if inside is None:
-            yield await stack.enter_async_context(_connected(target, ssh, environment, ec2, again=again))
+        if options.inside is None:
+            yield await stack.enter_async_context(_connected(options, environment, again=again))
             return
-        on_this_machine = is_this_machine(target, ssh, ec2)
+        on_this_machine = is_this_machine(options.target, options.ssh, options.ec2)
         reaching: contextlib.AbstractAsyncContextManager[Host]
-        reaching = this_machine() if on_this_machine else _connected(target, ssh, environment, ec2, again=again)
-        session = await stack.enter_async_context(enter(await stack.enter_async_context(reaching), inside))
+        reaching = this_machine() if on_this_machine else _connected(options, environment, again=again)
+        session = await stack.enter_async_context(enter(await stack.enter_async_context(reaching), options.inside))
         environment.conversation.event(ev.Container(engine=session.entry.engine, container=session.entry.name))
         yield session
 
 
 @contextlib.asynccontextmanager
-async def _connected(
-    target: str, ssh: SSHOptions, environment: Environment, ec2: EC2Options | None, *, again: bool
-) -> AsyncIterator[SSHSession]:
+async def _connected(options: TargetOptions, environment: Environment, *, again: bool) -> AsyncIterator[SSHSession]:
     conversation = environment.conversation
-    located = await locate(target, ssh, ec2)
+    located = await locate(options.target, options.ssh, options.ec2)
     for note in located.notes:
         conversation.tell(note)
     endpoint = await located.push() if located.push and located.push_first else located.endpoint
@@ -83,7 +71,9 @@ async def _connected(
             conversation.tell(f"none of your keys is accepted: giving {endpoint.describe()} a one-time key")
             session = await stack.enter_async_context(connecting(await located.push()))
         except HostNotFoundError as exc:
-            near = await asyncio.to_thread(similar, endpoint.typed, ssh.config_file) if not endpoint.jumps else []
+            near = (
+                await asyncio.to_thread(similar, endpoint.typed, options.ssh.config_file) if not endpoint.jumps else []
+            )
             if near:
                 exc.hint = f"did you mean {' or '.join(near)}? {exc.hint}"
             raise

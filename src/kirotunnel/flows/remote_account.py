@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from kirotunnel import events as ev
@@ -14,10 +14,8 @@ from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.session import LogoutResult
 from kirotunnel.profiles.profile import Profile, profile_for
-from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell
-from kirotunnel.targets.ec2 import EC2Options
-from kirotunnel.wire.containers import Inside
+from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.whoami import parse_revoked
 
@@ -26,21 +24,12 @@ TIMEOUT_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteOptions:
+class RemoteOptions(TargetOptions):
     """Which CLI is meant, and how it is reached."""
 
-    target: str
-    ssh: SSHOptions = field(default_factory=SSHOptions)
-    ec2: EC2Options = field(default_factory=EC2Options)
-    inside: Inside | None = None
     cli: str = "kiro-cli"
     timeout_s: float = TIMEOUT_S
     """Seconds for all of it."""
-
-    @property
-    def place(self) -> str:
-        """The target as messages call it: with the container on it."""
-        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 async def remote_whoami(options: RemoteOptions, environment: Environment) -> ev.Account | None:
@@ -94,7 +83,7 @@ async def _looked_around(
     profile.must_say("whoami", "logout")
     try:
         async with asyncio.timeout(options.timeout_s):
-            async with reach(options.target, options.ssh, environment, options.ec2, options.inside) as session:
+            async with reach(options, environment) as session:
                 shell = ControlShell(session)
                 try:
                     facts = await shell.look_around(cli=options.cli, profile=profile, prepare="never", lease_s=0)

@@ -20,7 +20,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -49,14 +49,12 @@ from kirotunnel.local.terminal import SHOW_CURSOR
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
-from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell, Prepare, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, AttachedCLI, Ending, HeldCLI, RemoteCLI
 from kirotunnel.ssh.session import ByteStream, Session
-from kirotunnel.targets.ec2 import EC2Options
-from kirotunnel.wire.containers import Inside
+from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
 from kirotunnel.wire.records import read_facts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
@@ -85,14 +83,9 @@ LEASE_SPARE_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoginOptions:
+class LoginOptions(TargetOptions):
     """What was asked for; the command line's options, with their defaults."""
 
-    target: str
-    ssh: SSHOptions = field(default_factory=SSHOptions)
-    ec2: EC2Options = field(default_factory=EC2Options)
-    inside: Inside | None = None
-    """The container or pod on the target in which the CLI is."""
     cli: str = "kiro-cli"
     method: Method | None = None
     flow: Flow = "auto"
@@ -105,11 +98,6 @@ class LoginOptions:
     trusted_hosts: tuple[TrustedHost, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
     """Seconds for the whole sign-in."""
-
-    @property
-    def place(self) -> str:
-        """Where the CLI is; for messages."""
-        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,10 +277,7 @@ class _Login(Driver[m.LoginEvent]):
         return max(0, int(left)) + LEASE_SPARE_S
 
     def _open_session(self, again: bool) -> AbstractAsyncContextManager[Session]:
-        options = self._options
-        return reach(
-            options.target, options.ssh, self._environment, options.ec2, options.inside, again=again or self._again
-        )
+        return reach(self._options, self._environment, again=again or self._again)
 
     async def run(self, ports: PortFacts) -> LoginResult:
         """Go through the login."""

@@ -19,7 +19,7 @@ import re
 import shlex
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -38,13 +38,11 @@ from kirotunnel.local.terminal import Terminal
 from kirotunnel.profiles.profile import Profile, load_profile, profile_of_command
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import dial_target, way_to_target
-from kirotunnel.ssh.config import SSHOptions
 from kirotunnel.ssh.control import ControlShell, opened_url
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
 from kirotunnel.ssh.session import Session
-from kirotunnel.targets.ec2 import EC2Options
-from kirotunnel.wire.containers import Inside
+from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.passing import PLAIN_AGAIN, EscapeKeys, Passing
 from kirotunnel.wire.printed_urls import PrintedUrls, SaidLine
@@ -68,15 +66,11 @@ _DISPLAY: Final = {"DISPLAY": ":0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(TargetOptions):
     """What was asked for; the command line's options, with their defaults."""
 
-    target: str
     command: tuple[str, ...]
     """Several words: the command to the letter. One: a line for the person's shell there."""
-    ssh: SSHOptions = field(default_factory=SSHOptions)
-    ec2: EC2Options = field(default_factory=EC2Options)
-    inside: Inside | None = None
     terminal: bool | None = None
     """Whether the command gets a terminal; None: as its profile says, else where our own input is one."""
     profile: str | None = None
@@ -84,11 +78,6 @@ class RunOptions:
     trusted_hosts: tuple[TrustedHost, ...] = ()
     timeout_s: float | None = None
     """Seconds for all of it; None for as long as it takes."""
-
-    @property
-    def place(self) -> str:
-        """The target as messages call it: with the container on it."""
-        return f"{self.inside.describe()} on {self.target}" if self.inside else self.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +98,7 @@ async def run(options: RunOptions, environment: Environment, streams: Streams | 
     try:
         async with asyncio.timeout_at(deadline) as timer:
             async with (
-                reach(options.target, options.ssh, environment, options.ec2, options.inside) as session,
+                reach(options, environment) as session,
                 _Run(options, environment, session, streams or Streams(), profile) as running,
             ):
                 await running.prepare()
