@@ -8,39 +8,27 @@ import click
 
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import (
-    container_options,
-    ec2_options,
-    ec2_options_of,
+    cli_option,
     fill_from_settings,
     inside_of,
+    of_target,
     output_options,
-    ssh_options,
-    ssh_options_of,
+    reaching_options,
     target_name,
+    timeout_option,
+    trust_option,
+    trusted_hosts_of,
 )
+from kirotunnel.cli.several import conversation_about
 
 
 @click.command("attach")
 @click.argument("target", required=False, shell_complete=complete_target)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="The callback port that the login shows.")
-@click.option("--cli", default="kiro-cli", show_default=True, metavar="COMMAND", help="The remote CLI: name or path.")
-@click.option(
-    "--trust-url-host",
-    multiple=True,
-    metavar="HOST[:PORT]",
-    help="Also let the CLI's answer send the browser to this host; repeatable.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600,
-    show_default=True,
-    metavar="SECONDS",
-    help="For the callback to come.",
-)
-@ssh_options
-@ec2_options
-@container_options
+@cli_option
+@trust_option("Also let the CLI's answer send the browser to this host; repeatable.")
+@timeout_option("For the callback to come.")
+@reaching_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
@@ -52,25 +40,21 @@ def command(ctx: click.Context, /, target: str | None, **_: Any) -> int:
     name = target_name(ctx, target)
     if name is None:
         raise click.UsageError("Missing argument 'TARGET'.", ctx)
-    from kirotunnel.cli.running import make_conversation, run_flow
+    from kirotunnel.cli.running import run_flow
     from kirotunnel.flows.attach import AttachOptions, attach
     from kirotunnel.flows.environment import Environment
     from kirotunnel.local.terminal import Terminal
     from kirotunnel.ssh.prompts import Nobody
-    from kirotunnel.wire.redirect import TrustedHost
 
-    conversation = make_conversation(name, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+    conversation = conversation_about(name, chosen)
 
     async def flow() -> int:
         fill_from_settings(ctx, name)
         options = AttachOptions(
-            target=name,
-            ssh=ssh_options_of(chosen),
-            ec2=ec2_options_of(chosen),
-            inside=inside_of(ctx),
+            **of_target(chosen | {"target": name, "inside": inside_of(ctx)}),
             cli=chosen["cli"],
             port=chosen["port"],
-            trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+            trusted_hosts=trusted_hosts_of(chosen),
             timeout_s=chosen["timeout"],
         )
         terminal = Terminal.detect()

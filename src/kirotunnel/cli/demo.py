@@ -11,8 +11,7 @@ import click
 from click.core import ParameterSource
 
 from kirotunnel import events as ev
-from kirotunnel.cli.login import METHODS
-from kirotunnel.cli.options import browser_options, fill_from_settings, output_options
+from kirotunnel.cli.options import METHODS, browser_options, fill_from_settings, output_options, timeout_option
 from kirotunnel.cli.render import JsonLines, Screen
 from kirotunnel.wire.terminal import one_line
 
@@ -27,14 +26,7 @@ if TYPE_CHECKING:
     "--method", type=click.Choice(METHODS), default="google", show_default=True, help="How the robot signs in."
 )
 @browser_options
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600,
-    show_default=True,
-    metavar="SECONDS",
-    help="For the whole sign-in.",
-)
+@timeout_option("For the whole sign-in.")
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:

@@ -11,13 +11,10 @@ import click
 from kirotunnel.cli.main import colored
 from kirotunnel.cli.options import (
     cli_option,
-    container_options,
-    ec2_options,
-    ec2_options_of,
     fill_from_settings,
+    of_target,
     output_options,
-    ssh_options,
-    ssh_options_of,
+    reaching_options,
     targets_options,
 )
 from kirotunnel.cli.several import (
@@ -44,9 +41,7 @@ _ORDER: Final = ("error", "warning", "info")
 @click.command("doctor")
 @targets_options
 @cli_option
-@ssh_options
-@ec2_options
-@container_options
+@reaching_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -109,14 +104,8 @@ async def _examine_each(
     company, prompts = Company(), Terminal.detect() or Nobody()
 
     async def one(target: str) -> Section:
-        of_target = parameters_of(ctx, target)
-        options = ExamineOptions(
-            target=target,
-            ssh=ssh_options_of(of_target),
-            ec2=ec2_options_of(of_target),
-            inside=of_target["inside"],
-            cli=of_target["cli"],
-        )
+        chosen = parameters_of(ctx, target)
+        options = ExamineOptions(**of_target(chosen), cli=chosen["cli"])
 
         def tell(text: str) -> None:
             conversation.tell(text if len(targets) == 1 else f"{target}: {text}")
@@ -136,12 +125,11 @@ def _tell_events(report: Report, ending: Ending, targets: list[str], began: floa
         for _, found in report.findings:
             ending.conversation.event(_event(found))
         return
-    from kirotunnel.cli.render import JsonLines, Screen
+    from kirotunnel.cli.render import write_events
 
     names = {section.target: target for section, target in zip(report.sections[1:], targets, strict=True)}
     for where, found in report.findings:
-        target = names.get(where)
-        JsonLines(Screen(target, quiet=True), target, began).event(_event(found))
+        write_events([_event(found)], names.get(where), began)
 
 
 def _event(found: Finding) -> ev.Finding:

@@ -9,16 +9,17 @@ import click
 
 from kirotunnel.cli.errand import Done, Errand
 from kirotunnel.cli.options import (
+    METHODS,
     browser_options,
     cli_option,
-    container_options,
-    ec2_options,
-    ec2_options_of,
+    of_target,
     output_options,
-    ssh_options,
-    ssh_options_of,
+    reaching_options,
     targets_options,
     timeline_option,
+    timeout_option,
+    trust_option,
+    trusted_hosts_of,
 )
 from kirotunnel.cli.several import names_targets, run_on_targets
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from kirotunnel.flows.login_plan import Provider
     from kirotunnel.flows.remote_login import LoginOptions
     from kirotunnel.wire.containers import Inside
-
-METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 
 
 @click.command("login")
@@ -61,26 +60,12 @@ METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 @click.option("--force", is_flag=True, help="Sign in although somebody is: signs the remote CLI out first.")
 @cli_option
 @browser_options
-@click.option(
-    "--trust-url-host",
-    multiple=True,
-    metavar="HOST[:PORT]",
-    help="Also open sign-in pages on this host, http included; repeatable.",
-)
+@trust_option("Also open sign-in pages on this host, http included; repeatable.")
 @click.option("--paste", is_flag=True, help="Bind no local port: you paste the address that the browser ends on.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600,
-    show_default=True,
-    metavar="SECONDS",
-    help="For the whole sign-in, per target.",
-)
+@timeout_option("For the whole sign-in, per target.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
 @timeline_option
-@ssh_options
-@ec2_options
-@container_options
+@reaching_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -108,13 +93,9 @@ async def _sign_in(options: LoginOptions, environment: Environment) -> Done:
 def login_options(chosen: dict[str, Any]) -> LoginOptions:
     """The flow's options from the command's parameters."""
     from kirotunnel.flows.remote_login import LoginOptions
-    from kirotunnel.wire.redirect import TrustedHost
 
     return LoginOptions(
-        target=chosen["target"],
-        ssh=ssh_options_of(chosen),
-        ec2=ec2_options_of(chosen),
-        inside=chosen["inside"],
+        **of_target(chosen),
         cli=chosen["cli"],
         method=chosen["method"],
         flow=chosen["flow"],
@@ -123,7 +104,7 @@ def login_options(chosen: dict[str, Any]) -> LoginOptions:
         provider=provider_of(chosen),
         expect=chosen["expect"],
         force=chosen["force"],
-        trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+        trusted_hosts=trusted_hosts_of(chosen),
         timeout_s=chosen["timeout"],
     )
 

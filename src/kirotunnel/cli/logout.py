@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kirotunnel.cli.errand import Done, Errand
-from kirotunnel.cli.options import (
-    cli_option,
-    container_options,
-    ec2_options,
-    output_options,
-    ssh_options,
-    targets_options,
-)
+from kirotunnel.cli.options import cli_option, output_options, reaching_options, targets_options
 from kirotunnel.cli.sessions import (
     choice_of,
     choice_options,
@@ -23,7 +16,7 @@ from kirotunnel.cli.sessions import (
     remote_environment,
     remote_options,
 )
-from kirotunnel.cli.several import names_targets, refuse_options_of_targets, run_on_targets
+from kirotunnel.cli.several import conversation_about, names_targets, refuse_options_of_targets, run_on_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Environment
@@ -35,9 +28,7 @@ if TYPE_CHECKING:
 @targets_options
 @cli_option
 @choice_options
-@ssh_options
-@ec2_options
-@container_options
+@reaching_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -50,10 +41,10 @@ def command(ctx: click.Context, /, **_: Any) -> int:
     if names_targets(chosen):
         refuse_choice(ctx)
         return run_on_targets(ctx, _SIGN_OUT)
-    from kirotunnel.cli.running import make_conversation, run_flow
+    from kirotunnel.cli.running import run_flow
     from kirotunnel.errors import NobodySignedInError
 
-    conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+    conversation = conversation_about(None, chosen)
 
     async def flow() -> int:
         refuse_options_of_targets(ctx)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kirotunnel.cli.options import fill_from_settings
-from kirotunnel.cli.several import refuse_options_of_targets
+from kirotunnel.cli.options import fill_from_settings, trusted_hosts_of
+from kirotunnel.cli.several import conversation_about, refuse_options_of_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 
 def run_native_login(ctx: click.Context) -> int:
     """Sign in, as the command's parameters say."""
-    from kirotunnel.cli.running import make_conversation, run_flow
+    from kirotunnel.cli.running import run_flow
     from kirotunnel.cli.timeline import Timeline
 
     chosen = ctx.params
     timeline = Timeline(chosen["timeline"]) if chosen["timeline"] else None
-    how = {"verbose": chosen["verbose"], "quiet": chosen["quiet"]}
-    conversation = make_conversation(None, as_json=chosen["as_json"], **how, timeline=timeline)
+    conversation = conversation_about(None, chosen, timeline)
 
     async def flow() -> int:
         refuse_options_of_targets(ctx)
@@ -67,7 +66,6 @@ def sign_in_environment(chosen: dict[str, Any], conversation: Conversation) -> S
     from kirotunnel.cli.login import make_environment
     from kirotunnel.flows.sign_in_environment import SignInEnvironment
     from kirotunnel.local.browser import PrintedOnly
-    from kirotunnel.wire.redirect import TrustedHost
 
     world = make_environment(chosen, conversation)
     environment = SignInEnvironment.real(
@@ -75,7 +73,7 @@ def sign_in_environment(chosen: dict[str, Any], conversation: Conversation) -> S
         prompts=world.terminal,
         browser=world.browser,
         paste=world.paste,
-        trusted=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+        trusted=trusted_hosts_of(chosen),
     )
     named = chosen["browser"] or os.environ.get("BROWSER")
     if environment.remote is not None and environment.remote.kind != "wsl" and not named:

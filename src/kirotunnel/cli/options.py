@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from kirotunnel.cli.completion import complete_container, complete_target
 from kirotunnel.errors import SettingsError
+from kirotunnel.oauth.session import METHODS as METHODS
 from kirotunnel.settings import Setting, read_settings
 
 if TYPE_CHECKING:
     from kirotunnel.ssh.config import SSHOptions
     from kirotunnel.targets.ec2 import EC2Options
     from kirotunnel.wire.containers import Inside
+    from kirotunnel.wire.redirect import TrustedHost
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -148,11 +150,49 @@ def cli_option(function: F) -> F:
     )(function)
 
 
-def ssh_options_of(chosen: dict[str, Any]) -> SSHOptions:
-    """The SSH options among a command's parameters."""
+def trust_option(text: str) -> Callable[[F], F]:
+    """--trust-url-host."""
+    return click.option("--trust-url-host", multiple=True, metavar="HOST[:PORT]", help=text)
+
+
+def timeout_option(text: str, seconds: float | None = 600) -> Callable[[F], F]:
+    """--timeout."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=seconds,
+        show_default=seconds is not None,
+        metavar="SECONDS",
+        help=text,
+    )
+
+
+class OfTarget(TypedDict):
+    """What every flow with a target is told of it."""
+
+    target: str
+    ssh: SSHOptions
+    ec2: EC2Options
+    inside: Inside | None
+
+
+def of_target(chosen: dict[str, Any]) -> OfTarget:
+    """Target, SSH, EC2 and container among a command's parameters; `target` and `inside` are among them."""
     from kirotunnel.ssh.config import SSHOptions
 
-    return SSHOptions.from_command_line(chosen[_GIVEN])
+    return OfTarget(
+        target=chosen["target"],
+        ssh=SSHOptions.from_command_line(chosen[_GIVEN]),
+        ec2=ec2_options_of(chosen),
+        inside=chosen["inside"],
+    )
+
+
+def trusted_hosts_of(chosen: dict[str, Any]) -> tuple[TrustedHost, ...]:
+    """What --trust-url-host names. Raises SettingsError for what is no host."""
+    from kirotunnel.wire.redirect import TrustedHost
+
+    return tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"])
 
 
 def ec2_options_of(chosen: dict[str, Any]) -> EC2Options:
@@ -187,6 +227,11 @@ def container_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def reaching_options(function: F) -> F:
+    """How a TARGET is reached, and inside of what: the options of ssh, of EC2 and of containers."""
+    return ssh_options(ec2_options(container_options(function)))
 
 
 def inside_of(ctx: click.Context, chosen: dict[str, Any] | None = None) -> Inside | None:
@@ -232,7 +277,9 @@ def timeline_option(function: F) -> F:
 def _picture_name(ctx: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
     """A name that can be written, before a person has spent minutes on what it is to show."""
     if file is not None:
-        if file.suffix.lower() not in {".svg", ".html"}:
+        from kirotunnel.cli.timeline import SUFFIXES
+
+        if file.suffix.lower() not in SUFFIXES:
             raise click.BadParameter(f"{file} ends neither in .svg nor in .html", ctx, param_hint="--timeline")
         if not file.absolute().parent.is_dir():
             raise click.BadParameter(f"there is no directory {file.absolute().parent}", ctx, param_hint="--timeline")

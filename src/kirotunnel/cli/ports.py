@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ import click
 
 from kirotunnel import events as ev
 from kirotunnel.cli.main import colored
+from kirotunnel.cli.render import write_events
 
 if TYPE_CHECKING:
     from kirotunnel.diagnose.ports import PortReport
@@ -44,7 +44,7 @@ def command(ports: tuple[int, ...], *, free: bool, yes: bool, as_json: bool) -> 
     elif free and not report.stale:
         click.echo("There is no stale tunnel of yours on these ports; nothing else is ever ended.", err=True)
     if as_json:
-        _write_json(report, began)
+        write_events([*report.ports, ev.Result(ok=report.all_free, targets=())], None, began)
     else:
         click.echo("\n".join(_table(report)))
     return 0 if report.all_free else 1
@@ -94,11 +94,3 @@ def _when(since: str | None) -> str:
         return "an unknown time"
     began = datetime.fromisoformat(since).astimezone()
     return f"{began:%H:%M}" if began.date() == datetime.now(UTC).astimezone().date() else f"{began:%Y-%m-%d %H:%M}"
-
-
-def _write_json(report: PortReport, began: float) -> None:
-    events: list[ev.Event] = [*report.ports, ev.Result(ok=report.all_free, targets=())]
-    for event in events:
-        elapsed = round((time.monotonic() - began) * 1000)
-        line = ev.Stamped(event=event, at=datetime.now(UTC), elapsed_ms=elapsed, target=None)
-        click.echo(json.dumps(line.to_json(), ensure_ascii=False))

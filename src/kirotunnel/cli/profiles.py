@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from kirotunnel import events as ev
+from kirotunnel.cli.render import write_events
 
 if TYPE_CHECKING:
     from kirotunnel.profiles.profile import Profile
@@ -31,7 +30,7 @@ def command(name: str | None, *, as_json: bool) -> int:
     began = time.monotonic()
     profiles = [load_profile(name)] if name else all_profiles()
     if as_json:
-        _write_json(profiles, began)
+        write_events(_events(profiles), None, began)
     elif name:
         click.echo("\n".join(_explained(profiles[0])))
     else:
@@ -77,9 +76,9 @@ def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
         yield way, " ".join((profile.name, *words)) if words else ""
 
 
-def _write_json(profiles: list[Profile], began: float) -> None:
-    found = [
-        ev.Profile(
+def _events(profiles: list[Profile]) -> Iterator[ev.Event]:
+    for profile in profiles:
+        yield ev.Profile(
             profile=profile.name,
             source=profile.source,
             about=profile.about,
@@ -88,9 +87,4 @@ def _write_json(profiles: list[Profile], began: float) -> None:
             authorize_hosts=profile.authorize_hosts,
             ports=profile.ports,
         )
-        for profile in profiles
-    ]
-    for event in [*found, ev.Result(ok=True, targets=())]:
-        elapsed = round((time.monotonic() - began) * 1000)
-        line = ev.Stamped(event=event, at=datetime.now(UTC), elapsed_ms=elapsed, target=None)
-        click.echo(json.dumps(line.to_json(), ensure_ascii=False))
+    yield ev.Result(ok=True, targets=())

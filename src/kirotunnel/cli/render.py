@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -29,9 +29,7 @@ class Screen:
         self._target = target or HERE
         self._verbose = verbose
         self._quiet = quiet
-        self._cli = "the CLI"
         self._color = colored()
-        self._device_url: str | None = None
 
     def event(self, event: ev.Event) -> None:
         """Say what happened, where a person wants to know."""
@@ -109,6 +107,13 @@ class JsonLines:
     def remote(self, text: str) -> None:
         """For the person."""
         self._screen.remote(text)
+
+
+def write_events(events: Iterable[ev.Event], target: str | None, began: float) -> None:
+    """What a command has found out, as JSON lines with the person's side silent; `began` as for JsonLines."""
+    lines = JsonLines(Screen(target, quiet=True), target, began)
+    for event in events:
+        lines.event(event)
 
 
 class Noticing:

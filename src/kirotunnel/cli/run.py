@@ -10,14 +10,14 @@ import click
 from kirotunnel.cli.completion import complete_target
 from kirotunnel.cli.options import (
     browser_options,
-    container_options,
-    ec2_options,
-    ec2_options_of,
     fill_from_settings,
     inside_of,
-    ssh_options,
-    ssh_options_of,
+    of_target,
+    reaching_options,
     target_name,
+    timeout_option,
+    trust_option,
+    trusted_hosts_of,
 )
 
 if TYPE_CHECKING:
@@ -43,30 +43,18 @@ class _WithCommand(click.Command):
 @click.argument("target", required=False, shell_complete=complete_target)
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @browser_options
-@click.option(
-    "--trust-url-host",
-    multiple=True,
-    metavar="HOST[:PORT]",
-    help="Open pages on this host without asking, http included; repeatable.",
-)
+@trust_option("Open pages on this host without asking, http included; repeatable.")
 @click.option("--profile", metavar="NAME", help="What is known of COMMAND [default: the profile that recognises it].")
 @click.option(
     "-t", "terminal", flag_value=True, type=bool, default=None, help="A terminal for the command in any case."
 )
 @click.option("-T", "terminal", flag_value=False, type=bool, help="No terminal for the command.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="End the command after this time [default: never].",
-)
+@timeout_option("End the command after this time [default: never].", None)
 @click.option("--dry-run", is_flag=True, help="Print the plan and connect to nothing.")
 @click.option("--json", "as_json", is_flag=True, hidden=True)
 @click.option("-v", "--verbose", count=True, help="More on stderr; -vv for all.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors, and the address to open, on stderr.")
-@ssh_options
-@ec2_options
-@container_options
+@reaching_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], **_: Any) -> int:
     """Run COMMAND on TARGET as `ssh -t` does, with its browser and the callbacks of its logins brought here.
@@ -104,17 +92,13 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
 def run_options(chosen: dict[str, Any]) -> RunOptions:
     """The flow's options from the command's parameters."""
     from kirotunnel.flows.run import RunOptions
-    from kirotunnel.wire.redirect import TrustedHost
 
     return RunOptions(
-        target=chosen["target"],
+        **of_target(chosen),
         command=chosen["words"],
-        ssh=ssh_options_of(chosen),
-        ec2=ec2_options_of(chosen),
-        inside=chosen["inside"],
         terminal=chosen["terminal"],
         profile=chosen["profile"],
-        trusted_hosts=tuple(TrustedHost.parse(text) for text in chosen["trust_url_host"]),
+        trusted_hosts=trusted_hosts_of(chosen),
         timeout_s=chosen["timeout"],
     )
 

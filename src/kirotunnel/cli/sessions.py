@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from kirotunnel.cli.options import ec2_options_of, ssh_options_of
+from kirotunnel.cli.options import METHODS, of_target
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation, Environment
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kirotunnel.flows.session import Choice, Sessions
 
 F = TypeVar("F", bound=Callable[..., Any])
-METHODS = ("github", "google", "builder-id", "idc", "external-idp")
 
 
 def choice_options(function: F) -> F:
@@ -60,13 +59,7 @@ def remote_options(chosen: dict[str, Any]) -> RemoteOptions:
     """The flow's options from the command's parameters."""
     from kirotunnel.flows.remote_account import RemoteOptions
 
-    return RemoteOptions(
-        target=chosen["target"],
-        ssh=ssh_options_of(chosen),
-        ec2=ec2_options_of(chosen),
-        inside=chosen["inside"],
-        cli=chosen["cli"],
-    )
+    return RemoteOptions(**of_target(chosen), cli=chosen["cli"])
 
 
 def remote_environment(chosen: dict[str, Any], conversation: Conversation) -> Environment:

@@ -20,7 +20,7 @@ from kirotunnel import events as ev
 from kirotunnel.wire.terminal import one_line
 
 Kind = Literal["machine", "person", "port", "lost"]
-SUFFIXES: Final = (".svg", ".html")
+SUFFIXES: Final = frozenset({".svg", ".html"})
 MAX_MOMENTS: Final = 20_000
 """Events that are kept; those of a fleet of hundreds, and no more if a browser knocks without end."""
 
@@ -97,7 +97,7 @@ def _spans_of(target: str | None, moments: list[Moment]) -> list[Span]:
                 begin("lost", "connection lost", "lost", at)
             case ev.SignedIn() | ev.SignedOut():
                 end(at, "next", "code", *running)
-            case _ if event.name() == "reconnected":
+            case ev.Reconnected():
                 end(at, "lost")
     end(moments[-1].at_ms if moments else 0, *running, whole=False)
     return sorted(done, key=lambda span: (span.begin_ms, span.end_ms))

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kirotunnel.cli.errand import Done, Errand
-from kirotunnel.cli.options import (
-    cli_option,
-    container_options,
-    ec2_options,
-    output_options,
-    ssh_options,
-    targets_options,
-)
+from kirotunnel.cli.options import cli_option, output_options, reaching_options, targets_options
 from kirotunnel.cli.sessions import (
     choice_of,
     choice_options,
@@ -23,7 +16,7 @@ from kirotunnel.cli.sessions import (
     remote_environment,
     remote_options,
 )
-from kirotunnel.cli.several import names_targets, refuse_options_of_targets, run_on_targets
+from kirotunnel.cli.several import conversation_about, names_targets, refuse_options_of_targets, run_on_targets
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Environment
@@ -34,9 +27,7 @@ if TYPE_CHECKING:
 @targets_options
 @cli_option
 @choice_options
-@ssh_options
-@ec2_options
-@container_options
+@reaching_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
@@ -49,9 +40,9 @@ def command(ctx: click.Context, /, **_: Any) -> int:
         refuse_choice(ctx)
         return run_on_targets(ctx, _ASK)
     from kirotunnel import events as ev
-    from kirotunnel.cli.running import make_conversation, run_flow
+    from kirotunnel.cli.running import run_flow
 
-    conversation = make_conversation(None, as_json=chosen["as_json"], verbose=chosen["verbose"], quiet=chosen["quiet"])
+    conversation = conversation_about(None, chosen)
 
     async def flow() -> int:
         refuse_options_of_targets(ctx)

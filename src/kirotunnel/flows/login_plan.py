@@ -18,11 +18,11 @@ from kirotunnel.errors import (
     StateMismatchError,
     TokenRequestError,
 )
+from kirotunnel.oauth.session import Method as Method
 from kirotunnel.profiles.profile import Profile
 from kirotunnel.wire.records import RemoteFacts
 from kirotunnel.wire.redirect import UrlPolicy
 
-Method = Literal["github", "google", "builder-id", "idc", "external-idp"]
 Flow = Literal["auto", "callback", "device"]
 
 

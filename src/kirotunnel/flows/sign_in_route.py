@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kirotunnel.errors import FlowUnavailableError, SettingsError
+from kirotunnel.flows.login_plan import Flow
 from kirotunnel.oauth.aws_sso_oidc import BUILDER_ID_REGION, BUILDER_ID_START_URL
 from kirotunnel.oauth.kiro_service import PORTS, SocialProvider
 from kirotunnel.oauth.openid_provider import DEFAULT_SCOPES, Client
 from kirotunnel.oauth.session import Method
-
-Flow = Literal["auto", "callback", "device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from kirotunnel.errors import BrowserNotFoundError
 SETTLE_S: Final = 0.7
 """Seconds in which an opener that cannot open says so; one that stays longer is a browser in the foreground."""
 _LINUX_OPENERS: Final = ("xdg-open", "x-www-browser", "sensible-browser")
-_COMMAND_MISSING: Final = frozenset({126, 127})
 
 
 class Browser(Protocol):

@@ -18,7 +18,6 @@ from kirotunnel.errors import (
 from kirotunnel.wire.terminal import one_line
 
 Way = Literal["direct", "ssm", "eice"]
-WAYS: Final = ("auto", "direct", "ssm", "eice")
 
 # The user of an image, by how its name begins. AWS: "Manage system users on your Amazon EC2 Linux instance".
 _USERS: Final = (
