@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from kirotunnel.cli.completion import complete_container, complete_target
+from kirotunnel.directories import own_directory
 from kirotunnel.errors import SettingsError
 from kirotunnel.oauth.session import METHODS as METHODS
 from kirotunnel.settings import Setting, read_settings
@@ -298,15 +299,6 @@ def browser_options(function: F) -> F:
     return function
 
 
-def config_file() -> Path:
-    """Where the settings file is: $XDG_CONFIG_HOME, or what is usual on the system."""
-    if xdg := os.environ.get("XDG_CONFIG_HOME"):
-        return Path(xdg) / "kirotunnel" / "config.toml"
-    import platformdirs
-
-    return platformdirs.user_config_path("kirotunnel", appauthor=False) / "config.toml"
-
-
 def option_names() -> set[str]:
     """The long names of all options that a settings file may have."""
     from kirotunnel.cli.main import cli
@@ -337,7 +329,7 @@ def settled(ctx: click.Context, target: str | None) -> dict[str, Any]:
     Raises SettingsError.
     """
     names = option_names()
-    settings = read_settings(config_file(), os.environ, names)
+    settings = read_settings(own_directory("config") / "config.toml", os.environ, names)
     chosen = dict(ctx.params)
     for parameter in ctx.command.params:
         if not isinstance(parameter, click.Option) or parameter.name is None:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -14,6 +13,7 @@ from click.core import ParameterSource
 
 from kirotunnel.cli.errand import Errand
 from kirotunnel.cli.options import ec2_options_of, fill_from_settings, inside_of, settled
+from kirotunnel.directories import own_directory
 from kirotunnel.errors import TargetListError
 
 if TYPE_CHECKING:
@@ -155,16 +155,7 @@ def _to_retry(named: Sequence[str], conversation: Conversation) -> list[str]:
 def _failed_targets() -> FailedTargets:
     from kirotunnel.local.failed_targets import FailedTargets
 
-    return FailedTargets(state_directory() / "failed-targets.json")
-
-
-def state_directory() -> Path:
-    """Where what is remembered between runs is: $XDG_STATE_HOME, or what is usual on the system."""
-    if xdg := os.environ.get("XDG_STATE_HOME"):
-        return Path(xdg) / "kirotunnel"
-    import platformdirs
-
-    return platformdirs.user_state_path("kirotunnel", appauthor=False)
+    return FailedTargets(own_directory("state") / "failed-targets.json")
 
 
 def parameters_of(ctx: click.Context, target: str) -> dict[str, Any]:

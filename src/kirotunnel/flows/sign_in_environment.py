@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from kirotunnel.directories import own_directory
 from kirotunnel.flows.environment import Conversation, Paste, Silence
 from kirotunnel.local.browser import Browser, PrintedOnly
 from kirotunnel.local.remote_session import Remoteness, remoteness, session_facts
@@ -50,7 +50,7 @@ class SignInEnvironment:
     ) -> SignInEnvironment:
         """This machine and the real services, or those that the environment names. Raises SettingsError."""
         return cls(
-            store=SessionStore(data_directory(os.environ), _find_vault),
+            store=SessionStore(own_directory("data"), _find_vault),
             endpoints=Endpoints.of(os.environ, trusted),
             conversation=conversation,
             prompts=prompts or Nobody(),
@@ -59,16 +59,6 @@ class SignInEnvironment:
             paste=paste,
             remote=remoteness(session_facts()),
         )
-
-
-def data_directory(environment: Mapping[str, str]) -> Path:
-    """Where sessions are kept: $XDG_DATA_HOME, or what is usual on the system."""
-    xdg = environment.get("XDG_DATA_HOME", "")
-    if xdg and Path(xdg).is_absolute():  # the specification says to pass over a relative one
-        return Path(xdg) / "kirotunnel"
-    import platformdirs
-
-    return platformdirs.user_data_path("kirotunnel", appauthor=False)
 
 
 def _find_vault() -> Vault | None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from kirotunnel.directories import own_directory
 from kirotunnel.local.file_lock import file_lock
 
 MAX_HOSTS: Final = 200
@@ -31,11 +32,7 @@ class AllowedHosts:
     @classmethod
     def of_this_user(cls) -> AllowedHosts:
         """The file in this user's state directory."""
-        if xdg := os.environ.get("XDG_STATE_HOME"):
-            return cls(Path(xdg) / "kirotunnel" / "allowed-hosts.json")
-        import platformdirs
-
-        return cls(platformdirs.user_state_path("kirotunnel", appauthor=False) / "allowed-hosts.json")
+        return cls(own_directory("state") / "allowed-hosts.json")
 
     def of(self, target: str, command: str) -> tuple[str, ...]:
         """`HOST` or `HOST:PORT` of each page that this command of that target, as it was typed, may open."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from kirotunnel.directories import own_directory
 from kirotunnel.errors import ProfileError, ProfileNotFoundError
 from kirotunnel.profiles.reading import Check, TomlFile
 
@@ -202,11 +202,7 @@ def read_profile(name: str, source: str, text: str) -> Profile:
 
 def user_directory() -> Path:
     """Where the user's own profiles are: beside the settings."""
-    if xdg := os.environ.get("XDG_CONFIG_HOME"):
-        return Path(xdg) / "kirotunnel" / "profiles"
-    import platformdirs
-
-    return platformdirs.user_config_path("kirotunnel", appauthor=False) / "profiles"
+    return own_directory("config") / "profiles"
 
 
 def _own_file(name: str) -> Path:
