@@ -6,9 +6,6 @@ not drawn.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from kirotunnel import events as ev
+from kirotunnel.local.whole_file import replace_file
 from kirotunnel.wire.terminal import one_line
 
 Kind = Literal["machine", "person", "port", "lost"]
@@ -241,12 +239,4 @@ class Timeline:
     def write(self) -> None:
         """Write the picture, whole or not at all. Raises OSError where the file cannot be written."""
         render = page if self.file.suffix.lower() == ".html" else draw
-        handle, name = tempfile.mkstemp(dir=self.file.absolute().parent, prefix=f".{self.file.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(render(self._moments))
-            Path(name).replace(self.file)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+        replace_file(self.file, render(self._moments))

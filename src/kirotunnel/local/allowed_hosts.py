@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kirotunnel.directories import own_directory
 from kirotunnel.local.file_lock import file_lock
+from kirotunnel.local.whole_file import replace_file
 
 MAX_HOSTS: Final = 200
 """Hosts that are kept of one command of a target; the oldest go."""
@@ -46,7 +45,7 @@ class AllowedHosts:
             commands = known.setdefault(target, {})
             hosts = [host for host in commands.get(command, []) if host != authority]
             commands[command] = [*hosts, authority][-MAX_HOSTS:]
-            self._write({"v": _VERSION, "targets": known})
+            replace_file(self.path, json.dumps({"v": _VERSION, "targets": known}, indent=1))
 
     def _read(self) -> dict[str, dict[str, list[str]]]:
         try:
@@ -70,16 +69,3 @@ class AllowedHosts:
             for target, commands in targets.items()
             if isinstance(commands, dict)
         }
-
-    def _write(self, content: Mapping[str, Any]) -> None:
-        """By a new file in its place, so that nobody ever reads half of one."""
-        new = self.path.with_suffix(f".{os.getpid()}.new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-            new.replace(self.path)
-        except BaseException:
-            with suppress(OSError):
-                new.unlink()
-            raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
+
+from kirotunnel.local.whole_file import replace_file
 
 _VERSION: Final = 1
 _MOST: Final = 1024 * 1024
@@ -49,13 +49,6 @@ class FailedTargets:
                 self._file.unlink(missing_ok=True)
                 return
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".failed-")  # 0600
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                    json.dump({"v": _VERSION, "failed": targets}, out)
-                os.replace(temporary, self._file)  # noqa: PTH105 - atomic, and known as such by this name
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            replace_file(self._file, json.dumps({"v": _VERSION, "failed": targets}))
         except OSError as exc:
             _log.debug("what failed cannot be remembered in %s: %s", self._file, exc.strerror)

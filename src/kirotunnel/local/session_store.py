@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from kirotunnel.errors import SessionNotSavedError, SessionStoreBusyError, SessionStoreError
 from kirotunnel.local.file_lock import file_lock
+from kirotunnel.local.whole_file import replace_file
 from kirotunnel.redaction import Secret
 
 T = TypeVar("T")
@@ -277,16 +278,7 @@ class SessionStore:
 
     def _write(self, contents: _Contents) -> None:
         try:
-            descriptor, temporary = tempfile.mkstemp(dir=self.directory, prefix=".sessions-")  # 0600
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(contents.dump())
-                    file.flush()
-                    os.fsync(descriptor)
-                os.replace(temporary, self.file)  # noqa: PTH105 - atomic, and known as such by this name
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            replace_file(self.file, contents.dump(), durable=True)
         except OSError as exc:
             raise self._not_saved(exc) from exc
 
