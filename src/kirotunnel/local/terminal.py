@@ -161,56 +161,43 @@ class Terminal:
     @contextlib.contextmanager
     def keys_to(self, sink: Callable[[bytes], None], resized: Callable[[int, int], None]) -> Iterator[None]:
         """Pass single keys on as they are typed, and the terminal's new size when it changes. Ctrl-C stays ours."""
-        loop = asyncio.get_running_loop()
-
-        def readable() -> None:
-            with contextlib.suppress(OSError):
-                data = os.read(self._fd, 1024)
-                # Enter is a carriage return on the wire; our terminal has made a newline of it.
-                sink(data.replace(b"\n", b"\r"))
-                if not data:
-                    loop.remove_reader(self._fd)
-
-        with self._mode(line=False, echo=False):
-            self._keys = readable
-            loop.add_reader(self._fd, readable)
-            with contextlib.suppress(ValueError, RuntimeError):
-                loop.add_signal_handler(signal.SIGWINCH, lambda: resized(*self.size()))
+        # Enter is a carriage return on the wire; our terminal has made a newline of it.
+        with self._mode(line=False, echo=False), self._passing(lambda keys: sink(keys.replace(b"\n", b"\r")), resized):
             try:
                 yield
             finally:
-                self._keys = None
-                loop.remove_reader(self._fd)
-                with contextlib.suppress(ValueError, RuntimeError):
-                    loop.remove_signal_handler(signal.SIGWINCH)
                 self.show(SHOW_CURSOR)  # a spinner that was ended leaves it hidden
 
     @contextlib.contextmanager
     def raw(self, sink: Callable[[bytes], None], resized: Callable[[int, int], None]) -> Iterator[None]:
         """Pass every key on, Ctrl-C and all, as ssh does; what is written is not touched either."""
+        with self._raw_mode(), self._passing(sink, resized):
+            yield
+
+    @contextlib.contextmanager
+    def _passing(self, sink: Callable[[bytes], None], resized: Callable[[int, int], None]) -> Iterator[None]:
         loop = asyncio.get_running_loop()
 
         def readable() -> None:
             data = b""
             with contextlib.suppress(OSError):
                 data = os.read(self._fd, 1024)
-            if not data:
-                loop.remove_reader(self._fd)  # the terminal is gone; SIGHUP says the same
-            else:
+            if data:
                 sink(data)
+            else:
+                loop.remove_reader(self._fd)  # the terminal is gone; SIGHUP says the same
 
-        with self._raw_mode():
-            self._keys = readable
-            loop.add_reader(self._fd, readable)
-            with contextlib.suppress(ValueError, RuntimeError):
-                loop.add_signal_handler(signal.SIGWINCH, lambda: resized(*self.size()))
-            try:
-                yield
-            finally:
-                self._keys = None
-                loop.remove_reader(self._fd)
-                with contextlib.suppress(ValueError, RuntimeError):
-                    loop.remove_signal_handler(signal.SIGWINCH)
+        self._keys = readable
+        loop.add_reader(self._fd, readable)
+        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: the size stays what it was
+            loop.add_signal_handler(signal.SIGWINCH, lambda: resized(*self.size()))
+        try:
+            yield
+        finally:
+            self._keys = None
+            loop.remove_reader(self._fd)
+            with contextlib.suppress(ValueError, RuntimeError):  # as above
+                loop.remove_signal_handler(signal.SIGWINCH)
 
     @contextlib.contextmanager
     def _raw_mode(self) -> Iterator[None]:
