@@ -30,7 +30,6 @@ from kirotunnel.errors import (
     ConnectionLostError,
     KirotunnelError,
     LoginTimedOutError,
-    PromptUnansweredError,
     RemoteLoginError,
     SSHError,
 )
@@ -40,6 +39,7 @@ from kirotunnel.flows.environment import Environment, Paste
 from kirotunnel.flows.link import Link
 from kirotunnel.flows.login_machine import LoginMachine
 from kirotunnel.flows.login_plan import Flow, LoginPlan, Method, Provider
+from kirotunnel.flows.pasted_callback import ask_for_callback
 from kirotunnel.flows.reach import reach
 from kirotunnel.flows.reconnecting import MAX_DROPS, delay_before, is_hopeless
 from kirotunnel.flows.steering import PortFacts, busy_there, port_table
@@ -55,7 +55,6 @@ from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, AttachedCLI, Ending, HeldCLI, RemoteCLI
 from kirotunnel.ssh.session import ByteStream, Session
 from kirotunnel.targets.options import TargetOptions
-from kirotunnel.wire.pasted import NotPasted, Pasted, read_pasted
 from kirotunnel.wire.records import read_facts
 from kirotunnel.wire.redirect import TrustedHost, UrlPolicy
 from kirotunnel.wire.terminal import SafeTerminal, one_line
@@ -580,26 +579,11 @@ class _Login(Driver[m.LoginEvent]):
     def _ask_for_callback(self, leg: int) -> None:
         paste, lease = self._environment.paste, self._leases.get(leg)
         if paste is not None and lease is not None:
-            self._pasting[leg] = self._spawn(self._take_pasted(leg, lease.route, paste))
+            self._pasting[leg] = self._spawn(self._take_pasted(lease.route, paste))
 
-    async def _take_pasted(self, leg: int, route: Route, paste: Paste) -> None:
-        self._conversation.tell(
-            f"After signing in, the browser ends on a page that it cannot reach, at localhost:{route.port}: "
-            "that is right.\nCopy the whole address from its address bar."
-        )
-        while True:
-            line = await paste.secret("Paste the address here (it is not shown): ")
-            if line is None:
-                raise PromptUnansweredError(
-                    f"the input ended before the address of sign-in page {leg} was pasted",
-                    "paste the address on a terminal, or write it as a line to standard input",
-                )
-            match read_pasted(line.reveal(), route.port, route.rule):
-                case NotPasted(reason, words):
-                    self._queue.put_nowait(m.StrayRefused(leg, reason))
-                    self._conversation.warn(words)
-                case Pasted() as pasted:
-                    return await route.bring(pasted)
+    async def _take_pasted(self, route: Route, paste: Paste) -> None:
+        pasted = await ask_for_callback(paste, self._conversation, route.port, route.rule, route.observer.stray)
+        await route.bring(pasted)
 
     async def _open_browser(self, leg: int, url: Secret[str]) -> None:
         self._queue.put_nowait(m.BrowserStarted(leg, await self._environment.browser.open(url.reveal())))
