@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from kirotunnel.errors import ConnectionLostError
 from kirotunnel.profiles.profile import profile_for
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.this_machine import this_machine
+from kirotunnel.wire.examined import read_examined
 
 
 async def test_who_waits_for_an_answer_is_told_at_once_that_the_shell_was_let_go_of() -> None:
@@ -23,3 +25,17 @@ async def test_who_waits_for_an_answer_is_told_at_once_that_the_shell_was_let_go
         async with asyncio.timeout(10):
             with pytest.raises(ConnectionLostError):
                 await asking
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "XDG_RUNTIME_DIR"])
+async def test_what_a_login_left_is_found_wherever_it_may_have_been(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path))
+    left = tmp_path / "kirotunnel.left"
+    left.mkdir(mode=0o700)
+    async with this_machine() as session:
+        shell = ControlShell(session)
+        examined = read_examined(await shell.examine(cli="true", profile=profile_for("kiro-cli"), hosts=[]))
+        shell.let_go()
+    assert str(left) in examined.left

@@ -111,8 +111,8 @@ KINDS: Final = {
             code="KT809",
             title="No place for the opener on the target",
             explanation=(
-                "A login needs a private directory there for a moment, and none of TMPDIR, /tmp, ~/.cache, ~ and "
-                "/var/tmp can be written to. The one-time code flow needs none."
+                "A login needs a private directory there for a moment, and none of TMPDIR (or /tmp), XDG_RUNTIME_DIR, "
+                "~/.cache, ~ and /var/tmp can be written to. The one-time code flow needs none."
             ),
             hint="make one of these directories writable for that account, or use --flow device",
         ),

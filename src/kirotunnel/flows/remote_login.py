@@ -49,7 +49,7 @@ from kirotunnel.local.terminal import SHOW_CURSOR
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import Way, dial_target, way_to_target
-from kirotunnel.ssh.control import ControlShell, Prepare, runner
+from kirotunnel.ssh.control import ControlShell, Prepare, no_place, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_cli import WIDE_TERMINAL, AttachedCLI, Ending, HeldCLI, RemoteCLI
@@ -452,11 +452,7 @@ class _Login(Driver[m.LoginEvent]):
         now = self._link.now
         self._start_action = action
         if self._facts.directory is None:
-            raise RemoteLoginError(
-                f"no directory on {now.session.where} lets a program run "
-                "(tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
-                "make one of them writable, and not mounted noexec, for that account",
-            )
+            raise no_place(now.session)
         try:
             if action.own_mode or action.logout_first or action.arguments != self._profile.login:
                 own_mode, logout_first = action.own_mode, action.logout_first

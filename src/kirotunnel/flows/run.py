@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from kirotunnel import events as ev
-from kirotunnel.errors import ConnectionLostError, KirotunnelError, LoginTimedOutError, RemoteLoginError
+from kirotunnel.errors import ConnectionLostError, KirotunnelError, LoginTimedOutError
 from kirotunnel.flows import run_steps as m
 from kirotunnel.flows.driving import Driver, LegObserver
 from kirotunnel.flows.environment import Conversation, Environment
@@ -38,7 +38,7 @@ from kirotunnel.local.terminal import Terminal
 from kirotunnel.profiles.profile import Profile, load_profile, profile_of_command
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.bridge import dial_target, way_to_target
-from kirotunnel.ssh.control import ControlShell, opened_url
+from kirotunnel.ssh.control import ControlShell, no_place, opened_url
 from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
 from kirotunnel.ssh.session import Session
@@ -175,11 +175,7 @@ class _Run(Driver[m.RunEvent]):
             openers=profile.openers,
         )
         if await self._shell.prepare_command(text, openers=profile.openers, lease_s=LEASE_S) is None:
-            raise RemoteLoginError(
-                f"no directory on {self._session.where} lets a program run "
-                "(tried TMPDIR, /tmp, ~/.cache, ~ and /var/tmp)",
-                "make one of them writable, and not mounted noexec, for that account",
-            )
+            raise no_place(self._session)
 
     async def run(self, deadline: float | None) -> int:
         """Go through it, to the command's exit code."""

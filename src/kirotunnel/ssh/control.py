@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import asyncssh
 
-from kirotunnel.errors import ConnectionLostError, SessionRefusedError
+from kirotunnel.errors import ConnectionLostError, RemoteLoginError, SessionRefusedError
 from kirotunnel.events import Account
 from kirotunnel.profiles.profile import Profile
 from kirotunnel.ssh.jobs import Job
@@ -53,6 +53,12 @@ _PID: Final = re.compile(r"[0-9]{1,10}")
 _OF_THE_LOGIN: Final = frozenset({"url", "out64", "out16", "exited", "typed", "gone"})
 """Records that are no answer: what comes of the login, as it comes."""
 _OF_A_JOB: Final = frozenset({"job64", "job16", "job-ended"})
+MAX_HEARD: Final = 32 * 1024 * 1024
+"""Bytes of one shell: the whole of a CLI's output (8 MiB, as text), and whatever a noisy login shell adds."""
+_RECORD_COST: Final = 200
+"""What a record takes in memory beside its value: a target could send millions of empty ones."""
+MAX_ANSWER: Final = 4 * 1024 * 1024
+"""Characters kept of one answer; a target with more listeners than that is lying."""
 MAX_JOBS: Final = 4
 """Shells beside the control shell: each takes one of the descriptors that a shell can name by one digit."""
 
@@ -410,17 +416,18 @@ async def start_shell(session: Session, beside: ControlShell | None) -> Process:
     return await beside.start_job()
 
 
+def no_place(session: Session) -> RemoteLoginError:
+    """The error where no directory there lets a program run; they are those of control.sh."""
+    return RemoteLoginError(
+        f"no directory on {session.where} lets a program run "
+        "(tried TMPDIR or /tmp, XDG_RUNTIME_DIR, ~/.cache, ~ and /var/tmp)",
+        "make one of them writable, and not mounted noexec, for that account",
+    )
+
+
 def opened_url(record: Record) -> str | None:
     """The URL that the opener was called with, where that is what the record says."""
     return record.value.partition(" ")[2] if record.key == "url" else None
-
-
-MAX_HEARD: Final = 32 * 1024 * 1024
-"""Bytes of one shell: the whole of a CLI's output (8 MiB, as text), and whatever a noisy login shell adds."""
-_RECORD_COST: Final = 200
-"""What a record takes in memory beside its value: a target could send millions of empty ones."""
-MAX_ANSWER: Final = 4 * 1024 * 1024
-"""Characters kept of one answer; a target with more listeners than that is lying."""
 
 
 def runner(arguments: tuple[str, ...], profile: Profile, *, own_mode: bool = False, logout_first: bool = False) -> str:

@@ -16,6 +16,8 @@ disk /dev/sda1 100 60 40 60% /
 place /tmp
 place /var/tmp
 left no /tmp/kirotunnel.a
+place /tmp
+left no /tmp/kirotunnel.a
 left yes /tmp/kirotunnel.b
 proxy http://proxy:3128
 reach yes https://a

@@ -42,7 +42,7 @@ examine() {
 	can_write "$HOME" home
 	can_write "$HOME/$DATA" data
 	df -Pk "$HOME" 2>/dev/null | sed -n "2s/^/$N disk /p"
-	for base in "${TMPDIR:-/tmp}" "$HOME/.cache" "$HOME" /var/tmp; do
+	for base in "${TMPDIR:-/tmp}" "${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}" "$HOME/.cache" "$HOME" /var/tmp; do
 		[ -d "$base" ] && [ -w "$base" ] && say place "$base"
 		for left in "$base"/kirotunnel.*; do
 			[ -d "$left" ] && [ -O "$left" ] || continue
