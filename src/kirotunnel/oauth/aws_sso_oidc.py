@@ -9,7 +9,7 @@ from typing import Final
 
 from kirotunnel.errors import ServiceRefusedError, ServiceReplyError, ServiceUnreachableError
 from kirotunnel.oauth.authorization import AuthorizationRequest
-from kirotunnel.oauth.device import DEFAULT_INTERVAL_S, DeviceAuthorization, PollAnswer
+from kirotunnel.oauth.device import DEFAULT_INTERVAL_S, DEVICE_CODE_GRANT, DeviceAuthorization, PollAnswer
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.oauth.http import HttpClient
 from kirotunnel.oauth.messages import Members, Reply, Request, post_json
@@ -27,7 +27,6 @@ CLIENT_NAME: Final = "kirotunnel"
 REDIRECT_PATH: Final = "/oauth/callback"
 # Without a port, so that one registration serves every sign-in (RFC 8252 §7.3; the AWS CLI registers the same way).
 REGISTERED_REDIRECT: Final = f"http://127.0.0.1{REDIRECT_PATH}"
-DEVICE_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _SPARE_S: Final = 3600.0
 """A registration that ends sooner is not begun with: the session could not be renewed by it."""
 

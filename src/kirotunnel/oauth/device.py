@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from kirotunnel.redaction import Secret
 
+DEVICE_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+"""RFC 8628 §3.4."""
 DEFAULT_INTERVAL_S: Final = 5.0
 """RFC 8628 §3.2: where the service names none."""
 SLOW_DOWN_S: Final = 5.0

@@ -7,7 +7,7 @@ from typing import Final
 
 from kirotunnel.errors import DiscoveryError, FlowUnavailableError, ServiceReplyError, ServiceUnreachableError
 from kirotunnel.oauth.authorization import AuthorizationRequest
-from kirotunnel.oauth.device import DEFAULT_INTERVAL_S, DeviceAuthorization, PollAnswer
+from kirotunnel.oauth.device import DEFAULT_INTERVAL_S, DEVICE_CODE_GRANT, DeviceAuthorization, PollAnswer
 from kirotunnel.oauth.discovery import ProviderMetadata, discovery_requests, is_missing, read_metadata
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.oauth.http import HttpClient
@@ -20,7 +20,6 @@ from kirotunnel.redaction import Secret
 
 DEFAULT_SCOPES: Final = ("openid", "profile", "email", "offline_access")
 REDIRECT_PATH: Final = "/oauth/callback"
-DEVICE_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _POLL: Final[dict[str, PollAnswer]] = {
     "authorization_pending": "pending",
     "slow_down": "slow_down",

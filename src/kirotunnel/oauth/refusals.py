@@ -25,16 +25,14 @@ def speaks_json(reply: Reply) -> bool:
 
 def refused(reply: Reply, said: str, hint: str | None = None) -> OAuthError:
     """A request was refused. Raises ServiceReplyError where it was no service that answered."""
-    if not speaks_json(reply):
-        reply.members()
+    reply.members()  # raises where it is none
     words = f": {said}" if said else ""
     return ServiceRefusedError(f"{reply.host} refused the request (status {reply.status}){words}", hint)
 
 
 def code_refused(reply: Reply, said: str) -> OAuthError:
-    """An authorization code was refused."""
-    if not speaks_json(reply):
-        reply.members()
+    """An authorization code was refused. Raises ServiceReplyError where it was no service that answered."""
+    reply.members()  # raises where it is none
     words = f": {said}" if said else ""
     return TokenRequestError(
         f"{reply.host} refused the authorization code (status {reply.status}){words}",

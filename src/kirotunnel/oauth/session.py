@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from kirotunnel.events import Account
@@ -54,7 +54,8 @@ class Session:
     grant: Grant
     tokens: TokenSet
     email: str | None = None
-    signed_in_at: float = field(default=0.0)
+    signed_in_at: float = 0.0
+    """Seconds since the epoch."""
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -122,7 +122,7 @@ class AuthorizationUrl:
     checked: CheckedUrl
     redirect: RedirectUri
     state: Secret[str]
-    form_post: bool = field(default=False)
+    form_post: bool = False
     """OAuth 2.0 Form Post Response Mode: the callback is a POST."""
 
 

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -50,6 +51,15 @@ def test_a_good_token_says_who_it_is() -> None:
 def test_another_good_algorithm() -> None:
     token = signed(CLAIMS, EC_KEY, {"alg": "ES256", "kid": "k2"})
     assert validate(token, KEYS, expected()).subject == "u1"
+
+
+@pytest.mark.parametrize(("curve", "algorithm"), [("Ed25519", "EdDSA"), ("Ed25519", "Ed25519"), ("Ed448", "Ed448")])
+def test_edwards_curves_under_their_names_of_now_and_before_and_without_a_warning(curve: Any, algorithm: str) -> None:
+    key = jwk.OKPKey.generate_key(curve, {"kid": "k3"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the signer's
+        token = signed(CLAIMS, key, {"alg": algorithm, "kid": "k3"})
+    assert validate(token, {"keys": [key.as_dict(private=False)]}, expected()).subject == "u1"
 
 
 def test_a_token_without_kid_and_a_provider_with_one_key() -> None:
