@@ -14,7 +14,6 @@ from typing import Final
 
 from kirotunnel import events as ev
 from kirotunnel.errors import (
-    ConnectionLostError,
     KirotunnelError,
     LoginTimedOutError,
     NoLoginWaitingError,
@@ -30,7 +29,7 @@ from kirotunnel.local.relay import Route
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.bridge import dial_target, way_to_target
 from kirotunnel.ssh.control import ControlShell
-from kirotunnel.ssh.session import Session
+from kirotunnel.ssh.session import Session, connection_lost
 from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.listeners import ListeningPort
@@ -184,7 +183,7 @@ class _Observer:
         self._settle(error)
 
     def broken(self, reason: str, target: str) -> None:
-        self._settle(ConnectionLostError(f"the connection to {target} was lost: {one_line(reason)}"))
+        self._settle(connection_lost(target, reason))
 
     def _settle(self, error: KirotunnelError | None) -> None:
         if self.done.done():

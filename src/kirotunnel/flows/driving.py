@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Self, TypeVar
 
 from kirotunnel import events as ev
@@ -24,10 +24,15 @@ from kirotunnel.flows.leg_steps import (
 )
 
 E = TypeVar("E")
+A = TypeVar("A")
+R = TypeVar("R")
 
 
-class Driver(ABC, Generic[E]):
-    """One machine under way. As a context manager it leaves no task, no timer and no raw keyboard behind."""
+class Driver(ABC, Generic[E, A, R]):
+    """One machine under way: events E in, actions A out, and R in the end.
+
+    As a context manager it leaves no task, no timer and no raw keyboard behind.
+    """
 
     def __init__(self, *, during: str) -> None:
         self._queue: asyncio.Queue[E | LegEvent] = asyncio.Queue()
@@ -51,12 +56,25 @@ class Driver(ABC, Generic[E]):
             raise
 
     @abstractmethod
+    async def _perform(self, action: A) -> R | None:
+        """Do what the machine says; the result where that was the end."""
+
+    @abstractmethod
     async def _watch(self, work: Awaitable[None]) -> None:
         """Do the work of a task. What is foreseen to go wrong in it, a KirotunnelError, is told to the machine."""
 
     @abstractmethod
     async def _clean_up(self) -> None:
         """Undo what there is besides tasks, timers and keys; these are ended by then."""
+
+    async def _go_through(self, actions: Sequence[A], feed: Callable[[E | LegEvent], Sequence[A]]) -> R:
+        """Do what the machine says, and tell it what happens, to the end."""
+        while True:
+            for action in actions:
+                if (result := await self._perform(action)) is not None:
+                    return result
+            actions = feed(await self._queue.get())
+            await asyncio.sleep(0)  # a queue that is never empty would keep everything else waiting
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guarded(work))

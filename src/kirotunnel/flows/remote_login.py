@@ -148,7 +148,7 @@ class _PortTakenError(Exception):
         """With the time in which the target waited for its turn."""
 
 
-class _Login(Driver[m.LoginEvent]):
+class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
     """One login under way: what the machine decides is done here, and what happens is told to it."""
 
     def __init__(
@@ -202,7 +202,6 @@ class _Login(Driver[m.LoginEvent]):
         self._unseen: list[str] = []
         """What the CLI drew while a question of ours was open."""
         self._way: Way = "direct-tcpip"
-        self._result: LoginResult | None = None
 
     # --- arriving ----------------------------------------------------------------------------------------------------
 
@@ -281,14 +280,7 @@ class _Login(Driver[m.LoginEvent]):
     async def run(self, ports: PortFacts) -> LoginResult:
         """Go through the login."""
         self._keep_deadline(self._deadline)
-        actions = self._machine.begin(self._facts, ports)
-        while True:
-            for action in actions:
-                await self._perform(action)
-                if self._result is not None:
-                    return self._result
-            actions = self._machine.feed(await self._queue.get())
-            await asyncio.sleep(0)  # a queue that is never empty would keep everything else waiting
+        return await self._go_through(self._machine.begin(self._facts, ports), self._machine.feed)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -344,7 +336,7 @@ class _Login(Driver[m.LoginEvent]):
 
     # --- actions -----------------------------------------------------------------------------------------------------
 
-    async def _perform(self, action: m.Action) -> None:
+    async def _perform(self, action: m.Action) -> LoginResult | None:
         match action:
             case m.Report(event):
                 self._shown.own_line()
@@ -385,11 +377,12 @@ class _Login(Driver[m.LoginEvent]):
                 if self._link.is_up:
                     await self._link.now.shell.stop()
             case m.Succeed(account, already):
-                self._result = LoginResult(target=self._options.target, account=account, already=already)
+                return LoginResult(target=self._options.target, account=account, already=already)
             case m.StartAnew(error):
                 raise _PortTakenError(error, self._deadline)
             case m.Fail(error):
                 raise await self._explained(error)
+        return None
 
     async def _in_time(self, work: Awaitable[None]) -> None:
         """The machine gets no event while this goes on, so the deadline is kept here and told to it."""

@@ -43,7 +43,6 @@ from kirotunnel.ssh.prompts import Nobody
 from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
 from kirotunnel.ssh.session import Session
 from kirotunnel.targets.options import TargetOptions
-from kirotunnel.wire.gate import LegRule
 from kirotunnel.wire.passing import PLAIN_AGAIN, EscapeKeys, Passing
 from kirotunnel.wire.printed_urls import PrintedUrls, SaidLine
 from kirotunnel.wire.records import Record
@@ -108,7 +107,7 @@ async def run(options: RunOptions, environment: Environment, streams: Streams | 
         raise LoginTimedOutError(f"{options.place} was not reached, or did not answer, in time") from exc
 
 
-class _Run(Driver[m.RunEvent]):
+class _Run(Driver[m.RunEvent, m.Action, int]):
     """One run under way: what the machine decides is done here, and what happens is told to it."""
 
     def __init__(
@@ -158,7 +157,6 @@ class _Run(Driver[m.RunEvent]):
         """Of each port: a sign-in that comes back to a port that is open has a lease of its own."""
         self._redirects: dict[int, asyncio.Future[bool]] = {}
         self._numbers = itertools.count(1)
-        self._code: int | None = None
 
     def _hear(self, record: Record) -> None:
         if (url := opened_url(record)) is not None:
@@ -182,17 +180,11 @@ class _Run(Driver[m.RunEvent]):
         self._session.lost.add_done_callback(lambda lost: self._queue.put_nowait(m.Disconnected(lost.result())))
         if deadline is not None:
             self._keep_deadline(deadline)
-        actions = self._machine.begin()
-        while True:
-            for action in actions:
-                await self._perform(action)
-                if self._code is not None:
-                    return self._code
-            actions = self._machine.feed(await self._queue.get())
+        return await self._go_through(self._machine.begin(), self._machine.feed)
 
     # --- actions -----------------------------------------------------------------------------------------------------
 
-    async def _perform(self, action: m.Action) -> None:
+    async def _perform(self, action: m.Action) -> int | None:
         match action:
             case m.Report(event):
                 self._conversation.event(event)
@@ -208,10 +200,10 @@ class _Run(Driver[m.RunEvent]):
                 self._spawn(self._ask_about_host(leg, authority))
             case m.RememberHost(authority):
                 self._spawn(self._remember(authority))
-            case m.OpenTunnel(port, addresses, rule, policy):
-                self._spawn(self._open_tunnel(port, addresses, rule, policy))
-            case m.ServeBy(port, addresses, rule, policy):
-                await self._serve_by(port, addresses, rule, policy)
+            case m.OpenTunnel():
+                self._spawn(self._open_tunnel(action))
+            case m.ServeBy():
+                await self._serve_by(action)
             case m.CloseTunnel(port):
                 self._spawn(self._close_tunnel(port))
             case m.AnswerRedirect(number, yes):
@@ -227,9 +219,10 @@ class _Run(Driver[m.RunEvent]):
             case m.StopCommand():
                 await self._shell.stop()
             case m.Exit(code):
-                self._code = code
+                return code
             case m.Fail(error):
                 raise error
+        return None
 
     async def _start(self) -> None:
         directory = self._shell.directory
@@ -340,37 +333,39 @@ class _Run(Driver[m.RunEvent]):
         self._queue.put_nowait(m.RedirectWanted(number, leg, url, after_callback))
         return await answer
 
-    def _route(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> CommandRoute:
+    def _route(self, serving: m.Serving) -> CommandRoute:
+        leg = serving.rule.leg
         return CommandRoute(
-            rule=rule,
-            port=port,
-            dial=partial(dial_target, self._session, port, tuple(addresses)),
-            observer=LegObserver(rule.leg, self._queue.put_nowait),
+            rule=serving.rule,
+            port=serving.port,
+            dial=partial(dial_target, self._session, serving.port, serving.addresses),
+            observer=LegObserver(leg, self._queue.put_nowait),
             cli=self._name,
             host=self._options.place,
-            policy=policy,
-            judge=partial(self._judge, rule.leg),
+            policy=serving.policy,
+            judge=partial(self._judge, leg),
             patience_s=self._profile.gate.answer_timeout_s,
         )
 
-    async def _open_tunnel(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
+    async def _open_tunnel(self, serving: m.OpenTunnel) -> None:
+        port = serving.port
         try:
             way = await way_to_target(self._session)
-            lease = await self._environment.ports.lease(self._route(port, addresses, rule, policy))
+            lease = await self._environment.ports.lease(self._route(serving))
         except KirotunnelError as exc:
             self._queue.put_nowait(m.TunnelFailed(port, exc))
             return
         self._leases[port] = [lease]
         self._queue.put_nowait(m.TunnelReady(port, lease.listen, way))
 
-    async def _serve_by(self, port: int, addresses: Sequence[str], rule: LegRule, policy: UrlPolicy) -> None:
+    async def _serve_by(self, serving: m.ServeBy) -> None:
         """Another sign-in comes back to a port that is open. What is being answered there meanwhile goes on."""
-        leases = self._leases.get(port)
+        leases = self._leases.get(serving.port)
         if not leases:
             return  # it is being closed
-        new = self._route(port, addresses, rule, policy)
+        new = self._route(serving)
         for lease in leases:
-            if lease.route.rule.state == rule.state and isinstance(lease.route, CommandRoute):
+            if lease.route.rule.state == new.rule.state and isinstance(lease.route, CommandRoute):
                 lease.route.become(new)
                 return
         try:

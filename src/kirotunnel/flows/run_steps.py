@@ -157,8 +157,8 @@ class RememberHost:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenTunnel:
-    """Bind the loopback listeners of a port, and serve it by this rule."""
+class Serving:
+    """How a port is served."""
 
     port: int
     addresses: tuple[str, ...]
@@ -169,13 +169,13 @@ class OpenTunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class ServeBy:
-    """Serve an open port by another rule: a new sign-in comes back to it."""
+class OpenTunnel(Serving):
+    """Bind the loopback listeners of a port, and serve it so."""
 
-    port: int
-    addresses: tuple[str, ...]
-    rule: LegRule
-    policy: UrlPolicy
+
+@dataclass(frozen=True, slots=True)
+class ServeBy(Serving):
+    """Serve a port that is open in another way: a new sign-in comes back to it."""
 
 
 @dataclass(frozen=True, slots=True)

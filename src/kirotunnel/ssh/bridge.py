@@ -18,7 +18,7 @@ from kirotunnel.ssh.container import ContainerSession
 from kirotunnel.ssh.control import ControlShell, start_shell
 from kirotunnel.ssh.forwards import forwards_to_target
 from kirotunnel.ssh.scripts import assignments, read_script
-from kirotunnel.ssh.session import ByteStream, Process, Session, raise_if_lost
+from kirotunnel.ssh.session import ByteStream, Process, Session, broken_stream, raise_if_lost
 
 CONNECT_S: Final = 15.0
 """Seconds for the command on the target to say that it has connected."""
@@ -125,7 +125,7 @@ class _CommandStream:
         try:
             data = await self._process.stdout.read(limit)
         except (asyncssh.Error, OSError) as exc:
-            raise self._broken(exc) from exc
+            raise broken_stream(self._session, exc) from exc
         if not data:
             raise_if_lost(self._session)
         return data
@@ -136,11 +136,7 @@ class _CommandStream:
             self._process.stdin.write(data)
             await self._process.stdin.drain()
         except (asyncssh.Error, OSError) as exc:
-            raise self._broken(exc) from exc
-
-    def _broken(self, exc: Exception) -> Exception:
-        raise_if_lost(self._session)
-        return ConnectionResetError(str(exc))
+            raise broken_stream(self._session, exc) from exc
 
     async def close(self) -> None:
         """End the command by its end of input, then let go of the channel; never raises."""

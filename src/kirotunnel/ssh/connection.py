@@ -27,7 +27,6 @@ from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 from kirotunnel.errors import (
     AuthenticationFailedError,
     CallbackUndeliveredError,
-    ConnectionLostError,
     ConnectTimedOutError,
     ForwardingRefusedError,
     HostKeyChangedError,
@@ -42,7 +41,7 @@ from kirotunnel.ssh.config import Endpoint
 from kirotunnel.ssh.hostkeys import KnownHosts, Standing, remember
 from kirotunnel.ssh.identities import Identities, Unlocker, identities
 from kirotunnel.ssh.prompts import Nobody, Prompts
-from kirotunnel.ssh.session import raise_if_lost
+from kirotunnel.ssh.session import broken_stream, connection_lost, raise_if_lost
 from kirotunnel.wire.terminal import one_line
 
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -97,14 +96,14 @@ class SSHSession:
                 return await self.connection.create_process(command, encoding=None, **options)
             except asyncssh.ChannelOpenError as exc:
                 if self.lost.done() or self.connection.is_closed():
-                    raise self._gone(exc) from exc
+                    raise connection_lost(self.where, exc) from exc
                 # Dropbear refuses a session opened right after another was closed, about every eighth time.
                 if attempt == 2 or "PTY" in exc.reason:
                     where = self.endpoint.describe()
                     raise SessionRefusedError(f"{where} does not start a session: {one_line(exc.reason)}") from exc
                 await asyncio.sleep(0.03)
             except (asyncssh.Error, OSError) as exc:
-                raise self._gone(exc) from exc
+                raise connection_lost(self.where, exc) from exc
         raise AssertionError("unreachable")
 
     def _acknowledge_at_once(self) -> None:
@@ -129,19 +128,16 @@ class SSHSession:
                 reader, writer = await self.connection.open_connection(address, port)
         except asyncssh.ChannelOpenError as exc:
             if self.lost.done():
-                raise self._gone(exc) from exc
+                raise connection_lost(self.where, exc) from exc
             if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingRefusedError(f"{where} forbids forwarding to its port {port}") from exc
             raise CallbackUndeliveredError(f"nothing takes the callback on port {port} of {where} any more") from exc
         except TimeoutError as exc:
             self.connection.abort()
-            raise ConnectionLostError(f"the connection to {where} was lost: it answers no more") from exc
+            raise connection_lost(where, "it answers no more") from exc
         except (asyncssh.Error, OSError) as exc:
-            raise self._gone(exc) from exc
+            raise connection_lost(self.where, exc) from exc
         return ChannelStream(reader, writer, self)
-
-    def _gone(self, cause: BaseException) -> ConnectionLostError:
-        return ConnectionLostError(f"the connection to {self.endpoint.describe()} was lost: {one_line(str(cause))}")
 
 
 class ChannelStream:
@@ -159,7 +155,7 @@ class ChannelStream:
         try:
             data = await self._reader.read(limit)
         except (asyncssh.Error, OSError) as exc:
-            raise self._broken(exc) from exc
+            raise broken_stream(self._session, exc) from exc
         if not data:
             raise_if_lost(self._session)  # to the reader that is an end like any other
         return data
@@ -170,11 +166,7 @@ class ChannelStream:
             self._writer.write(data)
             await self._writer.drain()
         except (asyncssh.Error, OSError) as exc:
-            raise self._broken(exc) from exc
-
-    def _broken(self, exc: Exception) -> Exception:
-        raise_if_lost(self._session)
-        return ConnectionResetError(str(exc))
+            raise broken_stream(self._session, exc) from exc
 
     async def close(self) -> None:
         """Close the channel; never raises."""

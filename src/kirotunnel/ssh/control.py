@@ -24,7 +24,7 @@ from kirotunnel.profiles.profile import Profile
 from kirotunnel.ssh.jobs import Job
 from kirotunnel.ssh.reading import pieces
 from kirotunnel.ssh.scripts import assignments, function, read_script
-from kirotunnel.ssh.session import Process, Session
+from kirotunnel.ssh.session import Process, Session, connection_lost
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import (
     Record,
@@ -319,7 +319,7 @@ class ControlShell:
             try:
                 process.stdin.write(f"{script}say done {self._awaited}\n".encode())
             except (asyncssh.Error, OSError) as exc:
-                raise ConnectionLostError(f"the connection to {self._where} was lost") from exc
+                raise connection_lost(self._where, exc) from exc
             try:
                 async with asyncio.timeout(ANSWER_S):
                     return await self._answered
@@ -395,9 +395,7 @@ class ControlShell:
 
     def _ended(self) -> ConnectionLostError | SessionRefusedError:
         if self._session.lost.done():
-            return ConnectionLostError(
-                f"the connection to {self._where} was lost: {one_line(self._session.lost.result())}"
-            )
+            return connection_lost(self._where, self._session.lost.result())
         if self._flooded:
             return SessionRefusedError(f"{self._where} prints without end where our shell should answer")
         if self._proven:

@@ -6,10 +6,8 @@ from typing import Final, NoReturn
 
 import asyncssh
 
-from kirotunnel.errors import ConnectionLostError
 from kirotunnel.ssh.connection import SSHSession
-from kirotunnel.ssh.session import Session
-from kirotunnel.wire.terminal import one_line
+from kirotunnel.ssh.session import Session, connection_lost
 
 UNUSED_PORT: Final = 1
 """tcpmux (RFC 1078), which nobody runs: no login is disturbed by being asked for."""
@@ -24,7 +22,7 @@ async def forwards_to_target(session: Session) -> bool:
     except asyncssh.ChannelOpenError as exc:
         return bool(exc.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED)
     except (asyncssh.Error, OSError) as exc:
-        raise _lost(session, exc) from exc
+        raise connection_lost(session.where, exc) from exc
     writer.close()
     return True
 
@@ -38,14 +36,10 @@ async def forwards_to_here(session: Session) -> bool:
     except asyncssh.ChannelListenError:
         return False
     except (asyncssh.Error, OSError) as exc:
-        raise _lost(session, exc) from exc
+        raise connection_lost(session.where, exc) from exc
     listener.close()
     return True
 
 
 def _refuse(host: str, port: int) -> NoReturn:
     raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "nobody is here")
-
-
-def _lost(session: SSHSession, cause: BaseException) -> ConnectionLostError:
-    return ConnectionLostError(f"the connection to {session.where} was lost: {one_line(str(cause))}")

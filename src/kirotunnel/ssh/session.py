@@ -137,7 +137,19 @@ class Session(Host, Protocol):
         """
 
 
+def connection_lost(where: str, why: object) -> ConnectionLostError:
+    """The error of a connection that is gone, with what somebody else says of the reason."""
+    words = one_line(str(why))
+    return ConnectionLostError(f"the connection to {where} was lost" + (f": {words}" if words else ""))
+
+
 def raise_if_lost(session: Session) -> None:
     """Raises ConnectionLostError where the target is gone, as what fails then should say."""
     if session.lost.done():
-        raise ConnectionLostError(f"the connection to {session.where} was lost: {one_line(session.lost.result())}")
+        raise connection_lost(session.where, session.lost.result())
+
+
+def broken_stream(session: Session, cause: Exception) -> OSError:
+    """The error of a stream that broke. Raises ConnectionLostError where the target is gone with it."""
+    raise_if_lost(session)
+    return ConnectionResetError(str(cause))
