@@ -36,27 +36,6 @@ if TYPE_CHECKING:
         whoami,
     )
 
-_LAZY = [
-    "Account",
-    "AttachResult",
-    "Container",
-    "Event",
-    "KirotunnelError",
-    "LoginResult",
-    "LogoutResult",
-    "Pod",
-    "SignInResult",
-    "attach",
-    "login",
-    "login_all",
-    "login_here",
-    "logout",
-    "parse_container",
-    "parse_pod",
-    "run",
-    "token",
-    "whoami",
-]
 __all__ = [
     "Account",
     "AttachResult",
@@ -82,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
+    if name in __all__:
         from kirotunnel import api
 
         return getattr(api, name)

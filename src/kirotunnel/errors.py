@@ -537,7 +537,7 @@ class LoginRefusedError(RemoteLoginError):
     title = "Remote CLI refused the login"
     explanation = (
         "The CLI on the target refused: versions before 1.24 know no Google or GitHub sign-in in remote mode, and no "
-        "version offers an organisation's identity provider there."
+        "version offers an organization's identity provider there."
     )
     default_hint = "try without `--flow device`, or update the CLI on the target"
 

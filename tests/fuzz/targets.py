@@ -875,7 +875,7 @@ def profile(data: bytes) -> None:
     assert all(re.fullmatch(r"[a-z0-9*.-]+\.[a-z0-9*-]+", host) for host in found.authorize_hosts), found
     assert all(1024 <= port <= 65535 for port in found.ports)
     assert all(re.fullmatch(r"\w+", name) for name in found.environment)
-    found.recognizes(("acme", "login"))
+    found.recognises(("acme", "login"))
     WhoamiPatterns(found.account.email, found.account.nobody).read("as ada@acme.example\nnobody\n")
 
 

@@ -446,7 +446,7 @@ def test_the_code_of_a_social_login_is_redeemed_with_the_path_and_the_login_opti
     assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == opened.query["code_challenge"]
 
 
-def test_the_second_leg_of_an_organisation_has_a_port_of_its_own_and_plural_scopes(machine: Machine) -> None:
+def test_the_second_leg_of_an_organization_has_a_port_of_its_own_and_plural_scopes(machine: Machine) -> None:
     login = machine.start("login", KIRO_STANDIN_SSO_AUTHORIZE_BASE="https://browser.example")
     first = login.take_portal("idc")
     second = login.take_second_leg("sso")
@@ -550,7 +550,7 @@ def test_a_connection_that_stays_open_is_waited_for_until_the_time_is_over(
     ("binary", "message"),
     [("launcher", "No code received on redirect"), ("chat", "OAuth error: Callback channel closed")],
 )
-def test_one_silent_connection_ends_the_second_leg_of_an_organisation(
+def test_one_silent_connection_ends_the_second_leg_of_an_organization(
     machine: Machine, binary: str, message: str
 ) -> None:
     login = machine.start("login", KIRO_STANDIN_BINARY=binary)
@@ -780,7 +780,7 @@ def test_the_portal_needs_an_opener(machine: Machine, script: str | None, messag
     assert "https://" not in ended.out + ended.err
 
 
-def test_the_second_leg_of_an_organisation_falls_back_to_a_code(machine: Machine) -> None:
+def test_the_second_leg_of_an_organization_falls_back_to_a_code(machine: Machine) -> None:
     machine.set_opener("case $1 in */authorize*|*device*) exit 4;; esac")
     login = machine.start("login")
     login.take_portal("builder-id")
@@ -910,7 +910,7 @@ def test_esc_q_and_ctrl_c_choose_nothing(machine: Machine, key: str) -> None:
     assert child.exitstatus == 1
 
 
-def test_the_options_of_an_organisation_are_where_the_prompts_begin(machine: Machine) -> None:
+def test_the_options_of_an_organization_are_where_the_prompts_begin(machine: Machine) -> None:
     options = ["--license", "pro", "--identity-provider", f"{START_URL}x", "--region", "eu-west-1"]
     child = machine.at_terminal("login", *options, SSH_TTY="", NO_COLOR="1")
     child.expect_exact(f"? Enter Start URL › {START_URL}x")

@@ -3,7 +3,7 @@
 choose    the way                             → a route               (sign_in_route)
 ready     the store can be written, or else nothing is begun          (local.session_store)
 leg       listen on both loopback addresses, open the page, wait for the browser to come back, check it
-          (the portal may send us on to a second leg: AWS, or the organisation's identity provider)
+          (the portal may send us on to a second leg: AWS, or the organization's identity provider)
 device    or: show a one-time code and ask until it is confirmed      (both: sign_in_steps)
 exchange  the code for tokens, and the ID token for a name            (oauth)
 keep      the session, once it is who was expected; until then the previous one stands

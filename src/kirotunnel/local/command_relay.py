@@ -19,7 +19,7 @@ from kirotunnel.events import Outcome
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback_server import Answer
 from kirotunnel.local.pages import Page
-from kirotunnel.local.relay import Gone, Route, may_go_to
+from kirotunnel.local.relay import RESPONSE_HEADERS, WITHOUT_SCRIPTS, Gone, Route, may_go_to, quietening
 from kirotunnel.local.upstream import NoAnswerError, Response, Upstream
 from kirotunnel.wire.gate import same_origin_target
 
@@ -27,14 +27,12 @@ MAX_AT_ONCE: Final = 16
 """Callbacks under way of one leg, and as many other pages; whoever asks beyond that is answered here."""
 MAX_REMEMBERED: Final = 32
 """Callbacks whose answers are kept for a browser that asks again."""
-_RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
 # A page whose scripts run: in an origin of its own, so that it sees neither the cookies nor the storage of localhost,
 # and speaks to nobody but the listener that it came from.
 _WITH_SCRIPTS: Final = (
     "sandbox allow-scripts allow-forms; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data:; connect-src {origins}; form-action {origins}; base-uri 'none'"
 )
-_WITHOUT: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,7 +141,7 @@ class CommandRoute(Route):
 
     async def _passed_on(self, response: Response, *, after_callback: bool) -> Answer:
         """The remote's answer as the browser gets it."""
-        headers = [(name, value) for name, value in response.headers if name in _RESPONSE_HEADERS]
+        headers = [(name, value) for name, value in response.headers if name in RESPONSE_HEADERS]
         location = response.location
         if location is not None:
             stays = same_origin_target(location, self.port)
@@ -160,18 +158,13 @@ class CommandRoute(Route):
             return may_go_to(location, self.policy)
         return await self.judge(location, after_callback)
 
-    def _quietening(self) -> tuple[tuple[str, str], ...]:
+    def _quietening(self) -> list[tuple[str, str]]:
         wider = self.rule.wider
         scripts = wider is not None and wider.scripts
         if wider is not None and scripts and not wider.shown:
             self.rule = replace(self.rule, wider=replace(wider, shown=True))
         origins = " ".join(f"http://{name}:{self.port}" for name in ("localhost", "127.0.0.1", "[::1]"))
-        policy = _WITH_SCRIPTS.format(origins=origins) if scripts else _WITHOUT
-        return (
-            ("content-security-policy", policy),
-            ("referrer-policy", "no-referrer"),
-            ("x-content-type-options", "nosniff"),
-        )
+        return quietening(_WITH_SCRIPTS.format(origins=origins) if scripts else WITHOUT_SCRIPTS)
 
     def _readable(self, request: Request, answer: Answer) -> Answer:
         """A script of a page without an origin may read what it asked for."""

@@ -35,13 +35,9 @@ _MARK: Final = "kirotunnel"
 _SAYS_NO: Final = re.compile(r"[?&](?:error=|auth_status=error)")  # kiro-cli's redirects after a bad callback
 
 # What of the remote's answer the browser gets: nothing that outlives the page; cookies belong to all of localhost.
-_RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
+RESPONSE_HEADERS: Final = frozenset({"content-type", "cache-control", "content-language"})
 # A script of the remote's page would run as a page of localhost: with the cookies of every program there.
-_QUIETENING: Final = (
-    ("content-security-policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
-    ("referrer-policy", "no-referrer"),
-    ("x-content-type-options", "nosniff"),
-)
+WITHOUT_SCRIPTS: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 Gone: TypeAlias = Callable[[], Awaitable[None]]
@@ -196,7 +192,7 @@ class Route:
 
     def _relayed(self, response: Response) -> tuple[Answer, str | None]:
         """The remote's answer as the browser gets it, and the page of this port to which it sends the browser."""
-        headers = [(name, value) for name, value in response.headers if name in _RESPONSE_HEADERS]
+        headers = [(name, value) for name, value in response.headers if name in RESPONSE_HEADERS]
         location = response.location
         follow_up = None
         if location is not None:
@@ -204,13 +200,22 @@ class Route:
             if follow_up is None and not may_go_to(location, self.policy):
                 return self.page(Page.FORBIDDEN_REDIRECT), None
             headers.append(("location", location))
-        headers += _QUIETENING
+        headers += quietening(WITHOUT_SCRIPTS)
         return Answer(response.status, tuple(headers), response.body), follow_up
 
     def _finish(self, error: KirotunnelError | None) -> None:
         if not self.done:
             self.done = True
             self.observer.delivered(error)
+
+
+def quietening(policy: str) -> list[tuple[str, str]]:
+    """The headers by which a page of the remote's does nothing but what that policy allows."""
+    return [
+        ("content-security-policy", policy),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+    ]
 
 
 def with_parameter(url: str, parameter: str) -> str:

@@ -15,7 +15,7 @@ async def read_pieces(fd: int) -> AsyncIterator[bytes]:
     """What comes on that descriptor, until its end."""
     while True:
         try:
-            await _ready(fd, reading=True)
+            await ready(fd, reading=True)
             data = os.read(fd, 4 * _PIECE)
         except BlockingIOError:
             continue
@@ -30,31 +30,30 @@ async def write_whole(fd: int, data: bytes) -> None:
     """Write all of it. Raises OSError, BrokenPipeError among them, where nobody reads it any more."""
     view = memoryview(data)
     while view:
-        await _ready(fd, reading=False)
+        await ready(fd, reading=False)
         try:
             view = view[os.write(fd, view[:_PIECE]) :]
         except BlockingIOError:
             continue
 
 
-async def _ready(fd: int, *, reading: bool) -> None:
+async def ready(fd: int, *, reading: bool) -> None:
+    """Wait until there is something to read, or room for something to be written.
+
+    In the event loop and not in a thread: one that waits for input could not be ended.
+    """
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def settle() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
+    ready = asyncio.Event()
     try:
         if reading:
-            loop.add_reader(fd, settle)
+            loop.add_reader(fd, ready.set)
         else:
-            loop.add_writer(fd, settle)
+            loop.add_writer(fd, ready.set)
     except (PermissionError, NotImplementedError):
         await asyncio.sleep(0)
         return  # a file, which is always ready, or Windows, where there is only the waiting
     try:
-        await ready
+        await ready.wait()
     finally:
         if reading:
             loop.remove_reader(fd)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from kirotunnel.local.streams import ready
 from kirotunnel.redaction import Secret
 
 SHOW_CURSOR = "\x1b[?25h"
@@ -30,7 +31,7 @@ class InputLines:
     async def secret(self, question: str) -> Secret[str] | None:
         """The next line; None at the end."""
         while b"\n" not in self._buffer and not self._ended:
-            await self._readable()
+            await ready(self._fd, reading=True)
             data = os.read(self._fd, 4096)
             self._buffer += data
             self._ended = not data
@@ -41,24 +42,11 @@ class InputLines:
     async def everything(self, limit: int) -> bytes:
         """All that comes until the end, or `limit` bytes of it."""
         while len(self._buffer) < limit and not self._ended:
-            await self._readable()
+            await ready(self._fd, reading=True)
             data = os.read(self._fd, 65536)
             self._buffer += data
             self._ended = not data
         return bytes(self._buffer[:limit])
-
-    async def _readable(self) -> None:
-        # In the event loop and not in a thread: one that waits for input could not be ended.
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        try:
-            loop.add_reader(self._fd, ready.set)
-        except (PermissionError, NotImplementedError):
-            return  # a file, which is always ready, or Windows, where there is only the waiting
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(self._fd)
 
 
 class Terminal:

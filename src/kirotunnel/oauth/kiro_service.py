@@ -76,7 +76,7 @@ class AwsChosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationChosen:
-    """The organisation's identity provider: the sign-in itself follows there."""
+    """The organization's identity provider: the sign-in itself follows there."""
 
     issuer: str
     client_id: str

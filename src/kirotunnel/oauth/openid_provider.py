@@ -1,4 +1,4 @@
-"""An organisation's identity provider (Entra ID, Okta, any OpenID provider): a public client with PKCE."""
+"""An organization's identity provider (Entra ID, Okta, any OpenID provider): a public client with PKCE."""
 
 from __future__ import annotations
 

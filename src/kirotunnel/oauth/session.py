@@ -35,7 +35,7 @@ class AwsGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenIdGrant:
-    """An organisation's identity provider."""
+    """An organization's identity provider."""
 
     issuer: str
     client_id: str

@@ -144,7 +144,7 @@ class Profile:
                     f"`kirotunnel run TARGET -- {self.name} …`",
                 )
 
-    def recognizes(self, words: Sequence[str]) -> bool:
+    def recognises(self, words: Sequence[str]) -> bool:
         """Whether that command is this CLI's."""
         names = {word.rpartition("/")[2] for word in words[:LAUNCHER_WORDS]}
         if names.isdisjoint(self.programs or (self.name,)):
@@ -163,7 +163,7 @@ def profile_for(cli: str) -> Profile:
 
 def profile_of_command(words: Sequence[str]) -> Profile | None:
     """The profile that recognises this command, the user's own first; None where nothing is known of it."""
-    return next((profile for profile in all_profiles() if profile.recognizes(words)), None)
+    return next((profile for profile in all_profiles() if profile.recognises(words)), None)
 
 
 def all_profiles() -> list[Profile]:

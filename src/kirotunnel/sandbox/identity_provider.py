@@ -1,4 +1,4 @@
-"""An organisation's OpenID provider: discovery, authorization code with PKCE, device code, refresh, revocation."""
+"""An organization's OpenID provider: discovery, authorization code with PKCE, device code, refresh, revocation."""
 
 from __future__ import annotations
 

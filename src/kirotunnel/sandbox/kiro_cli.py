@@ -28,7 +28,7 @@ Its own environment:
   KIRO_STANDIN_BINARY              `launcher` (kiro-cli) or `chat` (kiro-cli-chat): their words and ports differ
   KIROTUNNEL_AUTH_SERVICE_URL      Kiro's own auth service, for Google and GitHub
   KIRO_STANDIN_SSO_AUTHORIZE_BASE  where a browser reaches AWS's service, if by another address than this machine
-  KIRO_STANDIN_PROFILES            JSON list of [name, ARN]: the profiles of an organisation
+  KIRO_STANDIN_PROFILES            JSON list of [name, ARN]: the profiles of an organization
   KIRO_STANDIN_EMAIL               e-mail address of whoami; else what a token's answer calls `email`
   KIRO_STANDIN_LOOPBACK            directory that stands for 127.0.0.1, see `Loopback`
   KIRO_STANDIN_OSRELEASE           file to read instead of /proc/sys/kernel/osrelease
@@ -1463,7 +1463,7 @@ def _show_device_url(tools: Tools, url: str) -> None:
 
 
 def sign_in_by_external_idp(tools: Tools, portal: Callback, portal_port: int) -> None:
-    """Leg 2 of an organisation's own identity provider (1.26.1): OpenID Connect, on another port of the ten."""
+    """Leg 2 of an organization's own identity provider (1.26.1): OpenID Connect, on another port of the ten."""
     issuer, client_id, scopes = (_required(portal.params, name) for name in ("issuer_url", "client_id", "scopes"))
     discovery = _discover(issuer)
     listener = tools.listen("external-idp", [port for port in tools.edition.ports if port != portal_port])
@@ -1563,7 +1563,7 @@ SAMPLE_PROFILE: Final = ("Sample", "arn:aws:codewhisperer:us-east-1:000000000000
 
 
 class Profile(NamedTuple):
-    """What an organisation gives its people."""
+    """What an organization gives its people."""
 
     name: str
     arn: str
@@ -1788,10 +1788,10 @@ def finish_portal(tools: Tools, spinner: Spinner, portal: PortalLogin, callback:
         place = [_required(callback.params, name, kinds[option]) for name in ("issuer_url", "idc_region")]
         spinner.stop_with_message("")
         sign_in_by_sso(tools, *place)
-    finish_organisation(tools, has_profiles=option != "builderid")
+    finish_organization(tools, has_profiles=option != "builderid")
 
 
-def finish_organisation(tools: Tools, *, has_profiles: bool) -> None:
+def finish_organization(tools: Tools, *, has_profiles: bool) -> None:
     """The end of every sign-in but the social ones."""
     if has_profiles:
         choose_profile(tools)
@@ -1836,9 +1836,9 @@ def login_remotely(tools: Tools, options: Mapping[str, str]) -> None:
     elif method == "social":
         sign_in_by_forwarded_port(tools)
     else:
-        place = _ask_for_organisation(tools, options) if method == "idc" else (None, None)
+        place = _ask_for_organization(tools, options) if method == "idc" else (None, None)
         sign_in_by_device(tools, *place)
-        finish_organisation(tools, has_profiles=method == "idc")
+        finish_organization(tools, has_profiles=method == "idc")
 
 
 def _method(tools: Tools, options: Mapping[str, str]) -> str:
@@ -1857,7 +1857,7 @@ def _method(tools: Tools, options: Mapping[str, str]) -> str:
     return menu.rows[index][1]
 
 
-def _ask_for_organisation(tools: Tools, options: Mapping[str, str]) -> tuple[str, str]:
+def _ask_for_organization(tools: Tools, options: Mapping[str, str]) -> tuple[str, str]:
     """Start URL and region. The options are what the prompts begin with, not the answers (Kiro#4243)."""
     kept = tools.store
     start_url = tools.console.ask("Enter Start URL", options.get("identity-provider") or kept.get(START_URL) or "")

@@ -49,7 +49,7 @@ _GRANTED_SSO: Final = ("send you there to sign in; nothing is signed in yet",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalIdentityProvider:
-    """What the portal tells the client about the organisation's identity provider."""
+    """What the portal tells the client about the organization's identity provider."""
 
     issuer_url: str
     client_id: str
@@ -133,7 +133,7 @@ class Portal:
         )
 
     def organization(self, request: Request) -> Response:
-        """Which of the two ways an organisation signs its people in."""
+        """Which of the two ways an organization signs its people in."""
         sign_in = query_of(request).get("request", "")
         return self._organization_page(sign_in) if self._sign_ins.get(sign_in) else _gone()
 

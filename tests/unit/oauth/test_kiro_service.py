@@ -93,7 +93,7 @@ def test_the_portal_chose_builder_id_or_an_identity_center() -> None:
     assert kiro.method_of(choice) == "idc"
 
 
-def test_the_portal_chose_the_organisation() -> None:
+def test_the_portal_chose_the_organization() -> None:
     query = "login_option=external_idp&issuer_url=https%3A%2F%2Fi&client_id=c&scopes=openid%20x&state=abcdefghij"
     assert callback(query + "&login_hint=ada%40example.com") == kiro.OrganizationChosen(
         issuer="https://i", client_id="c", scopes=("openid", "x"), login_hint="ada@example.com"

@@ -29,7 +29,7 @@ def test_what_makes_the_cli_think_itself_remote_is_unset() -> None:
     assert {variable.partition("=")[0] for variable in KIRO.pretend_remote} <= set(KIRO.unset)
 
 
-def test_every_method_but_the_organisations_own_has_a_sign_in_by_code() -> None:
+def test_every_method_but_the_organizations_own_has_a_sign_in_by_code() -> None:
     assert set(KIRO.device) == set(get_args(Method)) - {"external-idp"}
 
 

@@ -26,7 +26,7 @@ def test_the_example_is_a_profile() -> None:
     text = re.search(r"<!-- example: begin -->\n```toml\n(.*?)```", PAGE, re.DOTALL)
     assert text is not None
     acme = read_profile("acme", "acme.toml", text[1])
-    assert acme.recognizes(("acmectl", "login"))
+    assert acme.recognises(("acmectl", "login"))
     assert acme.gate.fragment
     assert re.search(acme.success, "Logged in as ada@example.com")
 

@@ -1,7 +1,8 @@
 # A connection to the target's own A:P on standard input and output, for servers that forbid forwarding.
 #
-# Set before it: N (nonce), A (127.0.0.1 or ::1), P (port). The first that is here and works is taken; what is known to lose the end of an
-# answer, or never to end (`nc -N`, `curl telnet://`), is not. `N connected TOOL` comes before the first byte.
+# Set before it: N (nonce), A (127.0.0.1 or ::1), P (port). The first that is here and works is taken; what is known to
+# lose the end of an answer, or never to end (`nc -N`, `curl telnet://`), is not. `N connected TOOL` comes before the
+# first byte.
 
 bridge() {
 	if command -v python3 >/dev/null 2>&1; then
