@@ -7,12 +7,15 @@ people have in there (Match, Include, tokens, times, quoting).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import hashlib
 import os
 import re
 import shutil
+import signal
 import socket
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +30,8 @@ from kirotunnel.wire.terminal import one_line
 MAX_JUMPS: Final = 8
 _RESOLVE_TIMEOUT_S: Final = 30.0
 """Seconds for `ssh -G`: it may run `Match exec` and ask DNS."""
+_MAX_COMPLAINT: Final = 16 * 1024
+"""Bytes of its complaint that are read."""
 _EXPANDED: Final = re.compile(r"%(?P<token>.?)|\$\{(?P<variable>[^}]*)\}")
 _OF_THE_TARGET: Final = frozenset("%hnpr")
 """The tokens that ProxyCommand and ProxyJump know; file names know all."""
@@ -228,23 +233,39 @@ async def _ask_openssh(ssh: str, destination: str, options: SSHOptions) -> dict[
     of_v6 = ["-p", str(port)] if port and ":" in host else []
     user = destination.removeprefix("ssh://").rpartition("@")[0]
     plain = "@".join(part for part in (user, host) if part) if of_v6 else destination
-    process = await asyncio.create_subprocess_exec(
-        ssh, "-G", *options.arguments(), *of_v6, "--", plain,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-            out, err = await process.communicate()
-    except TimeoutError as exc:
-        raise SSHConfigError(f"`ssh -G {destination}` did not end; a `Match exec` of your SSH config may hang") from exc
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    # What a `Match exec` leaves running keeps stderr: a pipe would never end then, and asyncio waits for its end even
+    # where the process was killed. Its group is ended as a whole.
+    with tempfile.TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            ssh, "-G", *options.arguments(), *of_v6, "--", plain,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=said, process_group=0,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
+                out, _ = await process.communicate()
+        except TimeoutError as exc:
+            raise SSHConfigError(
+                f"`ssh -G {destination}` did not end in {_RESOLVE_TIMEOUT_S:.0f} s",
+                "a `Match exec` of your SSH config may hang, or the name service with CanonicalizeHostname",
+            ) from exc
+        finally:
+            if process.returncode is None:
+                _kill_group(process)
+                await process.wait()
+        said.seek(0)
+        err = said.read(_MAX_COMPLAINT)
     if process.returncode != 0:
         words = _complaint(err.decode("utf-8", "replace")) or f"exit code {process.returncode}"
         raise SSHConfigError(f"ssh cannot resolve {destination}: {words}")
     return parse_options(out.decode("utf-8", "surrogateescape").splitlines())
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def _complaint(text: str) -> str:
