@@ -16,6 +16,7 @@ import click
 from kirotunnel import events as ev
 from kirotunnel.cli.main import bug, show_error
 from kirotunnel.cli.render import JsonLines, Noticing, Screen
+from kirotunnel.cli.threads import DaemonThreads
 from kirotunnel.cli.timeline import Timeline
 from kirotunnel.errors import InternalError, KirotunnelError
 from kirotunnel.flows.environment import Conversation
@@ -99,10 +100,10 @@ def failure(error: KirotunnelError) -> ev.Failed:
 async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
     """Turn the first SIGINT, SIGTERM or SIGHUP into cancellation: what is open is closed, here and there.
 
-    Further ones are passed over while that goes on; it is bounded. Once it is done, Ctrl-C is Ctrl-C again: what may
-    still be waited for then is a thread that asks the name service.
+    Further ones are passed over while that goes on; it is bounded.
     """
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(DaemonThreads())
     task = asyncio.ensure_future(flow())
     received: list[int] = []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.harness import Run, kirotunnel
+from e2e.harness import Run, finish, kirotunnel, start, wait_until
 from integration.ec2.cloud import Cloud, ec2_error, json_error, type_of_key
 from lab.keys import ClientKeys
 from lab.remote import RemoteMachine
@@ -434,6 +436,36 @@ def test_no_permission_to_push_a_key(cloud: Cloud, instance: dict[str, Any], con
 def test_aws_does_not_answer(cloud: Cloud, config: Path) -> None:
     run = login(config, "i-0123456789abcdef0", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     failure(run, "KT212")
+
+
+@pytest.fixture
+def silence() -> Iterator[str]:
+    """An AWS that takes every connection, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_wait_for_an_aws_that_is_silent(
+    cloud: Cloud, config: Path, silence: str, number: signal.Signals
+) -> None:
+    process = start("login", "-F", str(config), "--json", "i-0123456789abcdef0", env={"AWS_ENDPOINT_URL": silence})
+    assert wait_until(lambda: connections_to(silence) > 0)
+    process.send_signal(number)
+    assert finish(process, 15).code == 128 + number
+
+
+def test_the_time_limit_does_not_wait_for_it_either(cloud: Cloud, config: Path, silence: str) -> None:
+    arguments = ["login", "-F", str(config), "--json", "--timeout", "3", "i-0123456789abcdef0"]
+    run = kirotunnel(*arguments, env={"AWS_ENDPOINT_URL": silence}, timeout=20)
+    assert (run.code, run.failure) == (9, "KT701"), run.stderr
+
+
+def connections_to(url: str) -> int:
+    """How many there are to that port of this machine."""
+    wanted = f":{int(url.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(wanted) and row[3] == "01" for row in rows)
 
 
 def test_without_the_extra(cloud: Cloud, config: Path, tmp_path: Path) -> None:
