@@ -25,6 +25,8 @@ class Setting:
     value: Any
     """A string from the environment; a string, number, boolean or list from the file."""
     origin: str
+    rank: int = field(default=0, compare=False)
+    """The higher one counts: 0 for [defaults], 1 for a target's table, 2 for the environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,10 @@ class Settings:
         variables = (_LIST_VARIABLES.get(option), PREFIX + option.upper().replace("-", "_"))
         for variable in variables:
             if variable and (text := self.environment.get(variable)) is not None:
-                return Setting(text, variable)
+                return Setting(text, variable, 2)
         table = self.targets.get(target or "", {})
         if option in table:
-            return Setting(table[option], f'{self.file}, [target."{target}"]')
+            return Setting(table[option], f'{self.file}, [target."{target}"]', 1)
         if option in self.defaults:
             return Setting(self.defaults[option], f"{self.file}, [defaults]")
         return None

@@ -102,9 +102,10 @@ async def _examine_each(
     from kirotunnel.ssh.prompts import Nobody
 
     company, prompts = Company(), Terminal.detect() or Nobody()
+    each = {target: parameters_of(ctx, target) for target in targets}  # a mistake in usage is nobody's finding
 
     async def one(target: str) -> Section:
-        chosen = parameters_of(ctx, target)
+        chosen = each[target]
         options = ExamineOptions(**of_target(chosen), cli=chosen["cli"])
 
         def tell(text: str) -> None:

@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OF_THE_MOMENT: Final = frozenset({"timeline", "targets-file", "retry-failed"})
 _GIVEN: Final = "ssh_given"
 """The parameter that has ssh's own options as they were typed: `(("-p", "22"), ("-o", "User=ada"))`."""
-# Two ways to say the same thing: what the command line says of one settles both.
+# Two ways to say the same thing: where the stronger source says one, it settles both.
 _RIVALS: Final = {"browser": "no_browser", "no_browser": "browser", "container": "pod", "pod": "container"}
 
 
@@ -215,6 +215,7 @@ def container_options(function: F) -> F:
             click.option(
                 "--container",
                 metavar="NAME",
+                callback=_not_empty,
                 shell_complete=complete_container,
                 help="In this container on TARGET (localhost: on this machine).",
             ),
@@ -223,7 +224,12 @@ def container_options(function: F) -> F:
                 metavar="ENGINE",
                 help="docker, podman, nerdctl, a path of one, or 'sudo docker' [default: the first that has it].",
             ),
-            click.option("--pod", metavar="[NS/]NAME[/CONTAINER]", help="In this pod, by the kubectl of TARGET."),
+            click.option(
+                "--pod",
+                metavar="[NS/]NAME[/CONTAINER]",
+                callback=_not_empty,
+                help="In this pod, by the kubectl of TARGET.",
+            ),
         ]
     ):
         function = option(function)
@@ -233,6 +239,13 @@ def container_options(function: F) -> F:
 def reaching_options(function: F) -> F:
     """How a TARGET is reached, and inside of what: the options of ssh, of EC2 and of containers."""
     return ssh_options(ec2_options(container_options(function)))
+
+
+def _not_empty(ctx: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """`--container "$NAME"` without a NAME would sign in on the host itself. Where that is meant, it is left out."""
+    if text == "":
+        raise click.BadParameter("it is empty", ctx, option)
+    return text
 
 
 def inside_of(ctx: click.Context, chosen: dict[str, Any] | None = None) -> Inside | None:
@@ -331,6 +344,7 @@ def settled(ctx: click.Context, target: str | None) -> dict[str, Any]:
     names = option_names()
     settings = read_settings(own_directory("config") / "config.toml", os.environ, names)
     chosen = dict(ctx.params)
+    found: dict[click.Option, Setting] = {}
     for parameter in ctx.command.params:
         if not isinstance(parameter, click.Option) or parameter.name is None:
             continue
@@ -340,8 +354,29 @@ def settled(ctx: click.Context, target: str | None) -> dict[str, Any]:
             continue
         setting = settings.find(long_name(parameter), target) if is_default and long_name(parameter) in names else None
         if setting is not None:
+            found[parameter] = setting
             chosen[parameter.name] = _value(ctx, parameter, setting)
+    ranks = {option.name: setting.rank for option, setting in found.items() if setting.value}
+    for option, setting in found.items():
+        name = option.name or ""
+        if ranks.get(_RIVALS.get(name, ""), 0) > setting.rank:
+            chosen[name] = False if option.is_flag else None
+    if not _is_instance(target) and ctx.get_parameter_source("ec2_connect") is ParameterSource.DEFAULT:
+        chosen |= {"ec2_connect": "auto"} if "ec2_connect" in chosen else {}  # what is set for all is no mistake here
     return chosen
+
+
+def _is_instance(target: str | None) -> bool:
+    """Whether it is an EC2 instance, or named by tags. What is no target at all, others complain of."""
+    from kirotunnel.errors import TargetError
+    from kirotunnel.targets.target import parse_target
+
+    if target is None or target.startswith("ec2:"):
+        return target is not None
+    try:
+        return parse_target(target).instance is not None
+    except TargetError:
+        return False
 
 
 def _value(ctx: click.Context, option: click.Option, setting: Setting) -> Any:

@@ -57,7 +57,8 @@ async def locate(target: str, ssh: SSHOptions, ec2: EC2Options | None = None) ->
 
 def is_this_machine(target: str, ssh: SSHOptions, ec2: EC2Options | None = None) -> bool:
     """Whether a container is meant to be on this very machine: `localhost`, with nothing said of how to log in."""
-    return target == THIS_MACHINE and ssh == SSHOptions(config_file=ssh.config_file) and not (ec2 and ec2.tags)
+    by_aws = ec2 is not None and (ec2.tags or ec2.connect != "auto")
+    return target == THIS_MACHINE and ssh == SSHOptions(config_file=ssh.config_file) and not by_aws
 
 
 async def instances_with_tags(ec2: EC2Options) -> tuple[str, ...]:
