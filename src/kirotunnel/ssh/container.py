@@ -272,8 +272,10 @@ async def _ask(host: Host, inside: Inside) -> list[Record]:
     except TimeoutError as exc:
         asked = [record.value for record in records if record.key == "asking"]
         engine = one_line(asked[-1], 40) if asked else "the container engine"
+        other = "; --container-engine names another" if isinstance(inside, Container) and not inside.engine else ""
         raise EngineNotAnsweringError(
-            f"{engine} on {host.where} does not answer: nothing came in {ASK_S:.0f} s"
+            f"{engine} on {host.where} does not answer: nothing came in {ASK_S:.0f} s",
+            EngineNotAnsweringError.default_hint + other,
         ) from exc
     except (asyncssh.Error, OSError) as exc:
         raise SessionRefusedError(f"{host.where} did not run our shell: {one_line(str(exc))}") from exc

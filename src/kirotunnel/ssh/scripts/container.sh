@@ -26,24 +26,45 @@ tell() {
 	say answer "$1 $2 $3 $found"
 }
 
-for engine in $ENGINES; do
-	find_program "$engine" || continue
-	short=${engine##*/}
-	say asking "$short"
-	if [ "$short" = kubectl ]; then
-		index=0
-		printf '%s\n' "$PODS" | while read -r words; do
-			said=$("$found" get pod $words --request-timeout=15s -o "$FORMAT" 2>&1 </dev/null)
-			tell "$short" "$index" "$?" "$said"
-			index=$((index + 1))
-		done
-		continue
-	fi
-	said=$($SUDO "$found" container inspect --format "$FORMAT" "$NAME" 2>&1 </dev/null)
+# asked COMMAND...: its output and exit code. It is killed when our input ends: nobody is there any more then, and an
+# engine whose service hangs would stay for good.
+asked() {
+	"$@" </dev/null 3<&- &
+	job=$!
+	(
+		while read -r _; do :; done
+		kill -KILL "$job"
+	) <&3 >/dev/null 2>&1 &
+	watch=$!
+	wait "$job"
 	code=$?
-	tell "$short" 0 "$code" "$said"
-	case $said in *"${FORMAT%%\{*}running"*) break ;; esac
-	say names "$($SUDO "$found" ps --format '{{.Names}}' 2>/dev/null </dev/null | head -n 200 | tr '\n' ' ')"
-done
-say done
-exit
+	kill -KILL "$watch" 2>/dev/null
+	return "$code"
+}
+
+ask_all() {
+	for engine in $ENGINES; do
+		find_program "$engine" || continue
+		short=${engine##*/}
+		say asking "$short"
+		if [ "$short" = kubectl ]; then
+			index=0
+			printf '%s\n' "$PODS" | while read -r words; do
+				said=$(asked "$found" get pod $words --request-timeout=15s -o "$FORMAT" 2>&1)
+				tell "$short" "$index" "$?" "$said"
+				index=$((index + 1))
+			done
+			continue
+		fi
+		said=$(asked $SUDO "$found" container inspect --format "$FORMAT" "$NAME" 2>&1)
+		code=$?
+		tell "$short" 0 "$code" "$said"
+		case $said in *"${FORMAT%%\{*}running"*) break ;; esac
+		say names "$(asked $SUDO "$found" ps --format '{{.Names}}' 2>/dev/null | head -n 200 | tr '\n' ' ')"
+	done
+	say done
+}
+
+# From here on our input is for the watchers: there must be nothing behind this line.
+exec 3<&0
+ask_all; exit
