@@ -324,7 +324,10 @@ class LoginMachine:
         if self._lost is None:
             return []
         if is_hopeless(error):
-            return self._fail(self._lost_for_good(f", and could not be made anew: {error.message}", error.hint))
+            # A container that has stopped is the reason for both.
+            told = one_line(error.message).startswith(self._lost)
+            more = "" if told else f", and could not be made anew: {error.message}"
+            return self._fail(self._lost_for_good(more, error.hint))
         return [Reconnect(attempt + 1, delay_before(self._drops + attempt))]
 
     def _reconnected(self, attempt: int, *, held: bool) -> list[Action]:

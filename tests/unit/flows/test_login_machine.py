@@ -12,6 +12,7 @@ from kirotunnel.errors import (
     AuthenticationFailedError,
     CallbackUndeliveredError,
     ConnectionLostError,
+    ContainerNotRunningError,
     ForwardingRefusedError,
     HostKeyChangedError,
     HostKeyUnknownError,
@@ -705,6 +706,14 @@ def test_a_connection_that_cannot_come_back_ends_the_login_with_the_reason(
     dialogue = reach() >> Disconnected("reset") << Reconnect(1, 0.0) >> ReconnectFailed(1, error)
     dialogue = _closing(dialogue, tunnels=tunnels, running=running)
     assert dialogue << Fails("KT305", f"was lost: reset, and could not be made anew: {error.message}")
+
+
+def test_a_container_that_has_stopped_is_said_once() -> None:
+    reason = "container web on box is not running: it is exited"
+    dialogue = started() >> Disconnected(reason) << Reconnect(1, 0.0)
+    dialogue = dialogue >> ReconnectFailed(1, ContainerNotRunningError(reason, "`docker start web` there"))
+    dialogue = _closing(dialogue, tunnels=0, running=True)
+    assert dialogue << Fails("KT305", f"the connection to box was lost: {reason}; ")
 
 
 @pytest.mark.parametrize(
