@@ -22,7 +22,7 @@ Complete = Callable[[str, str], list[str]]
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An SSH config that includes another, and the shells' `kirotunnel` on PATH."""
     included = tmp_path / "more"
-    included.write_text("Host dev-two staging\n  User x\n")
+    included.write_text("Host dev-two staging box\n  User x\n")
     file = tmp_path / "config"
     file.write_text(
         f"Host dev-one *.example.com !dev-three\nInclude {included}\nHost *\n  User y\nMatch host dev-four\n"
@@ -165,7 +165,9 @@ def test_a_config_that_cannot_be_read_is_no_obstacle(account: Path) -> None:
     assert names.names("/no/such/config")[:1] != ["alias"]
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("dev-on", "dev-one"), ("dev-tow", "dev-two"), ("Stagign", "staging")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("dev-on", "dev-one"), ("dev-tow", "dev-two"), ("Stagign", "staging"), ("bxo", "box")]
+)
 @pytest.mark.parametrize("front", ["", "ada@"])
 def test_a_mistyped_alias_gets_a_did_you_mean(config: Path, typed: str, meant: str, front: str) -> None:
     run = kirotunnel("login", f"{front}{typed}", "-F", str(config), "--json")

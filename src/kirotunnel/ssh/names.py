@@ -13,6 +13,9 @@ from kirotunnel.ssh.config_text import home, host_names
 _MOST: Final = 1 << 22
 """Bytes of a known_hosts file that are looked at."""
 
+_NEAR: Final = 0.66
+"""How alike names are of which one was meant for the other: `boy` and `box` are, by two letters of three."""
+
 
 def names(config_file: str | None = None) -> list[str]:
     """Aliases of the SSH config, then the names of known_hosts that are not hashed; each once."""
@@ -27,7 +30,7 @@ def similar(name: str, config_file: str | None = None) -> list[str]:
     candidates = {known.lower(): known for known in reversed(names(config_file))}
     if name.lower() in candidates:
         return []
-    near = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.72)
+    near = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=_NEAR)
     return [candidates[found] for found in near]
 
 

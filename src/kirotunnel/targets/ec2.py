@@ -32,6 +32,8 @@ _USERS: Final = (
     (("windows",), "Administrator"),
     (("al2023", "amzn", "rhel", "suse", "opensuse", "almalinux", "ol7", "ol8", "ol9", "freebsd"), "ec2-user"),
 )
+# What is built on these keeps their user, and often has their name in its own: `Deep Learning AMI (Ubuntu 22.04)`.
+_BUILT_ON: Final = (("ubuntu", "ubuntu"), ("debian", "admin"))
 _INSTALL_CLI: Final = "install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
 DEFAULT_USER: Final = "ec2-user"
 
@@ -129,6 +131,9 @@ def guess_user(instance: Instance) -> tuple[str, str]:
     name = instance.image.lower().rpartition("/")[2]
     for beginnings, user in _USERS:
         if name.startswith(beginnings):
+            return user, f"its image is {one_line(instance.image, 80)}"
+    for system, user in _BUILT_ON:
+        if system in name:
             return user, f"its image is {one_line(instance.image, 80)}"
     if not instance.image:
         return DEFAULT_USER, "its image is not known, and most have this one"
