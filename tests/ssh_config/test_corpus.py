@@ -78,16 +78,19 @@ GOOD = [name for name in names() if not name.startswith("error-")]
 BAD = [name for name in names() if name.startswith("error-")]
 
 
+def for_ssh(case: Case) -> list[str]:
+    """Its command line; ssh reads no IPv6 address in a URI, so it is asked with -p."""
+    uri = re.fullmatch(r"ssh://(.*@)\[(.*:.*)\]:(\d+)", case.target)
+    return [*case.arguments[:-1], "-p", uri[3], uri[1] + uri[2]] if uri else list(case.arguments)
+
+
 def test_the_corpus_is_large() -> None:
     assert len(GOOD) >= 60
 
 
 @pytest.mark.parametrize("case", GOOD, indirect=True)
 async def test_it_is_resolved_as_ssh_prints_it(case: Case) -> None:
-    # ssh reads no IPv6 address in a URI: it is asked with -p.
-    uri = re.fullmatch(r"ssh://(.*@)\[(.*:.*)\]:(\d+)", case.target)
-    arguments = [*case.arguments[:-1], "-p", uri[3], uri[1] + uri[2]] if uri else case.arguments
-    printed, complaint = printed_by_ssh(arguments)
+    printed, complaint = printed_by_ssh(for_ssh(case))
     assert printed, complaint
     endpoint = await resolve_endpoint(case.target, case.options())
     one = {key: values[0] for key, values in printed.items()}
@@ -150,18 +153,51 @@ async def test_an_error_has_its_place(case: Case, monkeypatch: pytest.MonkeyPatc
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "case",
-    [name for name in GOOD if name.startswith(("identity-", "alias", "first", "o-before", "match-user"))],
-    indirect=True,
-)
+@pytest.mark.parametrize("case", GOOD, indirect=True)
 async def test_ssh_itself_looks_for_the_same_keys(case: Case) -> None:
     """`ssh -G` prints file names with their tokens; a verbose ssh says which files it takes."""
-    argv = ["ssh", "-v", "-oBatchMode=yes", "-oProxyCommand=false", *case.arguments]
+    arguments = for_ssh(case)
+    if "-J" in arguments:  # which ssh does not take beside a ProxyCommand; keys have nothing to do with it
+        place = arguments.index("-J")
+        del arguments[place : place + 2]
+    argv = ["ssh", "-v", "-oBatchMode=yes", "-oControlPath=none", "-oProxyCommand=false", *arguments]
     said = subprocess.run(
         argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20, check=False
     ).stderr
-    taken = re.findall(r"^debug1: identity file (.*) type -?\d+$", said, re.MULTILINE)
-    files = [file for file in taken if not file.endswith("-cert") and Path(file).exists()]
+    assert "debug1: Executing proxy command" in said
     endpoint = await resolve_endpoint(case.target, case.options())
-    assert [str(file) for file in endpoint.identity_files] == files
+    keys = [file for file in files_in(said, "identity file") if not file.endswith("-cert") and Path(file).exists()]
+    assert [str(file) for file in endpoint.identity_files] == keys
+    certificates = [file for file in files_in(said, "certificate file") if Path(file).exists()]
+    assert [str(file) for file in endpoint.certificate_files] == certificates
+
+
+def files_in(said: str, kind: str) -> list[str]:
+    """The files of that kind that a verbose ssh says it takes."""
+    return re.findall(rf"^debug1: {kind} (.*) type -?\d+$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("case", GOOD, indirect=True)
+async def test_ways_are_those_that_ssh_would_go(case: Case) -> None:
+    """Each hop is what `ssh -G` makes of it by itself, and a ProxyCommand has its tokens put in."""
+    printed, _ = printed_by_ssh(for_ssh(case))
+    one = {key: values[0] for key, values in printed.items()}
+    tokens = {"h": one["hostname"], "p": one["port"], "r": one["user"], "n": case.target.rpartition("@")[2], "%": "%"}
+
+    def expanded(text: str) -> str:
+        return re.sub(r"%(.)", lambda found: tokens[found[1]], text)
+
+    endpoint = await resolve_endpoint(case.target, case.options())
+    if "proxycommand" in one and one["proxycommand"] != "none":
+        assert endpoint.proxy_command == expanded(one["proxycommand"])
+    hops = []
+    for text in filter(None, expanded(one.get("proxyjump", "")).split(",")):
+        found = re.fullmatch(r"(?:ssh://)?(?:(.+)@)?(?:\[(.+)\]|([^:]+))(?::(\d+))?", text)
+        assert found, text
+        user, six, name, port = found.groups()
+        words = [*(["-l", user] if user else []), *(["-p", port] if port else []), six or name]
+        values, complaint = printed_by_ssh(["-F", case.arguments[1], *words])
+        assert values, complaint
+        hops.append((values["hostname"][0], values["user"][0], int(values["port"][0])))
+    ours = [(hop.host, hop.user, hop.port) for hop in endpoint.jumps]
+    assert ours[len(ours) - len(hops) :] == hops  # before them may stand those that the first of them needs

@@ -15,7 +15,6 @@ from lab.keys import PASSPHRASE, ClientKeys, generate, public_key
 from lab.remote import RemoteMachine
 from lab.servers import HostEntry, Server
 
-
 Accept = Callable[..., None]
 
 
