@@ -35,6 +35,9 @@ _MAX_COMPLAINT: Final = 16 * 1024
 _EXPANDED: Final = re.compile(r"%(?P<token>.?)|\$\{(?P<variable>[^}]*)\}")
 _OF_THE_TARGET: Final = frozenset("%hnpr")
 """The tokens that ProxyCommand and ProxyJump know; file names know all."""
+_DEBIANS_BATCH_ALIVE_S: Final = 300
+"""What Debian's ssh alone has as ServerAliveInterval with BatchMode, unless something else is said. It is nobody's
+wish, and a dead link would be noticed after twenty minutes."""
 _DEFAULT_IDENTITY: Final = re.compile(r"~/\.ssh/id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk|xmss)")
 # What ssh would do for the connection and kirotunnel does not; the value is what switches it off.
 _NOT_DONE: Final = {
@@ -373,6 +376,7 @@ def build_endpoint(name: str, values: Mapping[str, Sequence[str]], *, separate_f
 
     proxy_command = _one(values, "proxycommand")
     raw_identities = values.get("identityfile", ())
+    batch, alive = _flag(values, "batchmode"), _seconds(values, "serveraliveinterval")
     return Endpoint(
         name=name,
         host=host,
@@ -397,7 +401,7 @@ def build_endpoint(name: str, values: Mapping[str, Sequence[str]], *, separate_f
         },
         proxy_command=None if proxy_command in {None, "none"} else expand(proxy_command or "", tokens, _OF_THE_TARGET),
         connect_timeout_s=_seconds(values, "connecttimeout"),
-        alive_interval_s=_seconds(values, "serveraliveinterval"),
+        alive_interval_s=None if batch and alive == _DEBIANS_BATCH_ALIVE_S else alive,
         alive_count=int(_one(values, "serveralivecountmax") or 3),
         address_family=(_one(values, "addressfamily") or "any").lower(),
         bind_address=_one(values, "bindaddress"),
@@ -408,7 +412,7 @@ def build_endpoint(name: str, values: Mapping[str, Sequence[str]], *, separate_f
             if (_one(values, key) or "yes").lower() in {"no", "false", "host-bound-no"}
         ),
         password_prompts=int(_one(values, "numberofpasswordprompts") or 3),
-        batch=_flag(values, "batchmode"),
+        batch=batch,
         rekey=_rekey(_one(values, "rekeylimit")),
         warnings=tuple(
             f"{key} of your SSH config is not supported: {host} is reached without it"
