@@ -75,6 +75,8 @@ OPENED: Final[dict[str, tuple[list[str], Callable[[Leg], None], list[str]]]] = {
     "x-www-browser": (["opens", "x-www-browser"], back, ["GET /callback"]),
     "sensible-browser": (["opens", "sensible-browser"], back, ["GET /callback"]),
     "open": (["opens", "open"], back, ["GET /callback"]),
+    # As the copies that npm's `open` brings along: not that of PATH, and a desktop browser is installed there.
+    "a copy of xdg-open": (["opens", "/usr/bin/xdg-open"], back, ["GET /callback"]),
     "$BROWSER": (["opens", "$BROWSER"], back, ["GET /callback"]),
     "Python's webbrowser": (["opens", "webbrowser"], back, ["GET /callback"]),
     "refuses on a remote machine": (["refuses_remote"], back, ["GET /callback"]),

@@ -33,7 +33,7 @@ from kirotunnel.flows.run_machine import RunMachine, RunPlan
 from kirotunnel.local.allowed_hosts import AllowedHosts
 from kirotunnel.local.callback_ports import Lease
 from kirotunnel.local.command_relay import CommandRoute
-from kirotunnel.local.streams import read_pieces, write_whole
+from kirotunnel.local.streams import read_pieces, writable, write_whole
 from kirotunnel.local.terminal import Terminal
 from kirotunnel.profiles.profile import Profile, load_profile, profile_of_command
 from kirotunnel.redaction import Secret
@@ -281,15 +281,14 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
 
         async def sink(data: bytes) -> None:
             nonlocal pause
-            if self._keyboard is not None:
-                await self._keyboard.settled()  # nothing of the command's is drawn over a question of ours
+            await writable(fd, self._keyboard)  # nothing of the command's is drawn over a question of ours
             if pause is not None:
                 pause.cancel()
             pause = loop.call_later(PAUSE_S, read, b"")
             read(data)
             screen = self._screens[fd]
             try:
-                await write_whole(fd, data if screen is None else screen.feed(data))
+                await write_whole(fd, data if screen is None else screen.feed(data), self._keyboard)
             except OSError:
                 self._queue.put_nowait(m.OutputGone())
                 raise

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Protocol
 
 _PIECE: Final = 4096
 """Bytes: a pipe that is writable takes as many at once (PIPE_BUF)."""
+
+
+class Questions(Protocol):
+    """A terminal at which somebody is asked something now and then."""
+
+    @property
+    def asking(self) -> bool:
+        """Whether a question is open."""
+
+    async def settled(self) -> None:
+        """Wait until none is."""
 
 
 async def read_pieces(fd: int) -> AsyncIterator[bytes]:
@@ -26,15 +38,26 @@ async def read_pieces(fd: int) -> AsyncIterator[bytes]:
         yield data
 
 
-async def write_whole(fd: int, data: bytes) -> None:
-    """Write all of it. Raises OSError, BrokenPipeError among them, where nobody reads it any more."""
+async def writable(fd: int, beside: Questions | None = None) -> None:
+    """Wait until that descriptor takes something, and no question is open at the terminal `beside`."""
+    while True:
+        await ready(fd, reading=False)
+        if beside is None or not beside.asking:
+            return
+        await beside.settled()
+
+
+async def write_whole(fd: int, data: bytes, beside: Questions | None = None) -> None:
+    """Write all of it to a descriptor that was `writable` just now.
+
+    Raises OSError, BrokenPipeError among them, where nobody reads it any more.
+    """
     view = memoryview(data)
     while view:
-        await ready(fd, reading=False)
-        try:
+        with contextlib.suppress(BlockingIOError):
             view = view[os.write(fd, view[:_PIECE]) :]
-        except BlockingIOError:
-            continue
+        if view:
+            await writable(fd, beside)
 
 
 async def ready(fd: int, *, reading: bool) -> None:

@@ -163,6 +163,8 @@ furnish() {
 		printf '%s' "$OPENER" >"$D/bin/$name" && chmod 700 "$D/bin/$name" || return 1
 		"$D/bin/$name" --kirotunnel-check || return 1
 	done
+	# Copies of xdg-open that come with a CLI go by BROWSER only where no desktop browser is registered (xdg-utils 1.2).
+	printf '#!/bin/sh\n' >"$D/bin/xdg-mime" && chmod 700 "$D/bin/xdg-mime" || return 1
 	# We alone keep it open for writing: who reads it then ends with us, however we end.
 	exec 9<>"$D/pipe.$G"
 	keep_server
