@@ -132,6 +132,41 @@ def test_refusals(make_place: MakePlace, engine: Engine, remote: RemoteMachine) 
     assert (run.code, run.failure) == (4, "KT217")
 
 
+# As sudo with -n: no question, and the command for those whom its rules allow it without a password.
+SUDO = """\
+#!/bin/sh
+[ "$1" = -n ] || exit 64
+shift
+[ -e /run/lab/allowed ] || { echo 'sudo: a password is required' >&2; exit 1; }
+BY_SUDO=1 exec "$@"
+"""
+ONLY_BY_SUDO = """\
+#!/bin/sh
+[ -n "$BY_SUDO" ] || { echo 'permission denied while trying to connect to the docker API' >&2; exit 1; }
+exec /opt/engine/docker "$@"
+"""
+
+
+def test_where_only_sudo_may(make_place: MakePlace, remote: RemoteMachine) -> None:
+    place = make_place("docker")
+    client = remote.path("/usr/local/bin/docker")
+    remote.write("/opt/engine/docker", client.read_text(), mode=0o755)
+    remote.write("/usr/local/bin/docker", ONLY_BY_SUDO, mode=0o755)
+    remote.write("/usr/local/bin/sudo", SUDO, mode=0o755)
+    refused = kirotunnel(*place.arguments())
+    assert refused.failure == "KT216", refused.stderr
+    assert "--container-engine 'sudo docker'" in refused.named("failed")[0]["hint"]
+    place.inside = [*place.inside, "--container-engine", "sudo docker"]
+    refused = kirotunnel(*place.arguments())
+    assert refused.failure == "KT216", refused.stderr
+    assert "a password is required" in refused.named("failed")[0]["message"]
+    assert "NOPASSWD" in refused.named("failed")[0]["hint"]
+    remote.write("/run/lab/allowed", "")
+    assert_signed_in(place.login("builder-id"), "builder-id")
+    remote.path("/run/lab/allowed").unlink()
+    remote.path("/opt/engine/docker").unlink()
+
+
 def test_a_container_without_a_shell(make_place: MakePlace, engine: Engine) -> None:
     place = make_place("docker")
     engine.no_shell = True

@@ -339,6 +339,7 @@ _NOT_PERMITTED: Final = re.compile(
     r"|operation not permitted|unauthorized|must be logged in",
     re.IGNORECASE,
 )
+_SUDO_REFUSES: Final = re.compile(r"password is required|not in the sudoers|may not run sudo", re.IGNORECASE)
 _NOT_FOUND: Final = re.compile(
     r"no such container|no such object|no container with|container \S+ not found|\(NotFound\)|no such pod",
     re.IGNORECASE,
@@ -355,7 +356,7 @@ def _refusal(answer: _Answer, where: str, what: str) -> TargetError:
     said = answer.complaint
     if _NOT_PERMITTED.search(said):
         return EngineNotPermittedError(
-            f"{answer.engine} on {where} does not let us: {said}", _permission_hint(answer.engine)
+            f"{answer.engine} on {where} does not let us: {said}", _permission_hint(answer.engine, said)
         )
     if _NOT_FOUND.search(said):
         listing = "kubectl get pods --all-namespaces" if answer.engine == "kubectl" else f"{answer.engine} ps"
@@ -363,9 +364,11 @@ def _refusal(answer: _Answer, where: str, what: str) -> TargetError:
     return EngineNotAnsweringError(f"{answer.engine} on {where} does not answer: {said}", _answer_hint(answer.engine))
 
 
-def _permission_hint(engine: str) -> str:
+def _permission_hint(engine: str, said: str) -> str:
     if engine == "kubectl":
         return "`kubectl auth can-i create pods/exec` there must say yes: ask who runs the cluster"
+    if _SUDO_REFUSES.search(said):
+        return f"`sudo -n {engine} ps` there must work: have a rule with NOPASSWD put into its sudoers"
     group = "`sudo usermod -aG docker $USER` there, and log in anew" if engine == "docker" else "log in as its owner"
     return f"{group}; or give --container-engine 'sudo {engine}' where sudo asks for no password"
 
@@ -402,7 +405,7 @@ def not_entered(entry: Entry, where: str, code: int | None, said: str) -> Target
         return ContainerWithoutShellError(f"{what} has no /bin/sh: {words}")
     if _NOT_PERMITTED.search(said):
         return EngineNotPermittedError(
-            f"{entry.engine} does not let us into {what}: {words}", _permission_hint(entry.engine)
+            f"{entry.engine} does not let us into {what}: {words}", _permission_hint(entry.engine, said)
         )
     if _NOT_RUNNING.search(said):
         return ContainerNotRunningError(f"{what} is not running: {words}")

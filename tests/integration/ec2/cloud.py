@@ -40,6 +40,8 @@ class Cloud:
     online: set[str] = field(default_factory=set)
     """Instances that Session Manager reaches."""
     endpoints: list[str] = field(default_factory=list)
+    keys_used: set[str] = field(default_factory=set)
+    """The access keys that requests were signed with."""
     pushed: list[dict[str, Any]] = field(default_factory=list)
     """What SendSSHPublicKey was given."""
     on_push: Callable[[str], None] = lambda _: None
@@ -75,7 +77,7 @@ class Cloud:
         connection.request("POST", "/moto-api/reset")
         connection.getresponse().read()
         connection.close()
-        for used in (self.says, self.asked, self.online, self.endpoints, self.pushed):
+        for used in (self.says, self.asked, self.online, self.endpoints, self.pushed, self.keys_used):
             used.clear()
         self.on_push = lambda _: None
 
@@ -153,6 +155,8 @@ class Cloud:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 target = self.headers.get("X-Amz-Target", "")
+                signed = self.headers.get("Authorization", "").partition("Credential=")[2]
+                cloud.keys_used.add(signed.partition("/")[0])
                 if target:
                     action, given = target.rpartition(".")[2], json.loads(body or b"{}")
                 else:

@@ -409,6 +409,31 @@ def test_an_expired_sign_in_of_the_profile(
     assert "aws sso login --profile work" in hint
 
 
+def test_a_profile_has_the_keys_and_the_region_and_aws_is_called_with_it(
+    cloud: Cloud,
+    sshd: Server,
+    remote: RemoteMachine,
+    config: Path,
+    tmp_path: Path,
+    client_keys: ClientKeys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remote.install_cli("bash")
+    found = cloud.instance(public=False)["InstanceId"]
+    cloud.online.add(found)
+    (tmp_path / "config.aws").write_text("[profile work]\nregion = eu-west-1\n")
+    (tmp_path / "keys").write_text("[work]\naws_access_key_id = OFWORK\naws_secret_access_key = x\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config.aws"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    path = stand_in(tmp_path / "bin", sshd, [*ssm_arguments(found), "--profile", "work"])
+    key = ["-l", "bash", "-i", str(client_keys.plain)]
+    run = login(config, found, *key, "--ec2-profile", "work", PATH=path)
+    assert is_connected(run), run.stderr
+    assert cloud.keys_used == {"OFWORK"}
+
+
 def test_no_region_and_no_such_profile(cloud: Cloud, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message, hint = failure(login(config, "i-0123456789abcdef0", "--ec2-profile", "nobody"), "KT210")
     assert "nobody" in message

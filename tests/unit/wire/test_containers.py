@@ -177,7 +177,7 @@ def test_a_running_one_counts_more_than_a_stopped_one_of_an_earlier_engine() -> 
             said("docker", 1, "sudo: a password is required"),
             EngineNotPermittedError,
             "a password is required",
-            "no password",
+            "NOPASSWD",
         ),
         (
             [*said("docker", 1, "Error: No such container: web"), Record("names", "web1 db wub")],
