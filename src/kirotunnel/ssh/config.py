@@ -24,7 +24,7 @@ from typing import Final, Self
 from kirotunnel.errors import SSHConfigError
 from kirotunnel.redaction import Secret
 from kirotunnel.ssh.config_keywords import SECONDS
-from kirotunnel.ssh.config_text import expand_home, home, parse_line
+from kirotunnel.ssh.config_text import expand_home, home, parse_line, read_files
 from kirotunnel.wire.terminal import one_line
 
 MAX_JUMPS: Final = 8
@@ -259,6 +259,9 @@ async def _ask_openssh(ssh: str, destination: str, options: SSHOptions) -> dict[
         err = said.read(_MAX_COMPLAINT)
     if process.returncode != 0:
         words = _complaint(err.decode("utf-8", "replace")) or f"exit code {process.returncode}"
+        if "recursive" in words:
+            # Of Includes that lead back ssh says only that there are too many; our own reader names a file.
+            await asyncio.to_thread(read_files, options.config_file)
         raise SSHConfigError(f"ssh cannot resolve {destination}: {words}")
     return parse_options(out.decode("utf-8", "surrogateescape").splitlines())
 
