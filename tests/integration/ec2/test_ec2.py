@@ -15,6 +15,7 @@ import pytest
 
 from e2e.harness import Run, finish, kirotunnel, start, wait_until
 from integration.ec2.cloud import Cloud, ec2_error, json_error, type_of_key
+from lab.engine import engine_on
 from lab.keys import ClientKeys
 from lab.remote import RemoteMachine
 from lab.servers import Server
@@ -156,6 +157,20 @@ def test_an_instance_is_chosen_by_its_tag(
     assert is_connected(run), run.stderr
     assert run.events[0]["target"] == "ec2:Name=dev-box"
     assert cloud.pushed[0]["InstanceId"] == instance["InstanceId"]
+
+
+def test_a_container_on_an_instance(
+    machine: Machine, instance: dict[str, Any], config: Path, remote: RemoteMachine, cloud: Cloud
+) -> None:
+    with engine_on(remote) as engine:
+        engine.client("docker")
+        run = login(
+            config, "--ec2-tag", "Name=dev-box", "-l", "bash", "--container", "web", "--container-engine", "docker"
+        )
+        assert is_connected(run), run.stderr
+        assert [(event["engine"], event["container"]) for event in run.named("container")] == [("docker", "web")]
+        assert run.failure == "KT401"  # there is no CLI in it, though there is one beside it
+    assert len(cloud.pushed) == 1
 
 
 # --- aws, the program ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -247,6 +248,21 @@ async def test_an_agent_that_is_gone_is_said_where_it_was_needed(sshd: Server, r
     with pytest.raises(AuthenticationFailedError) as caught:
         await route(unnamed(sshd)).user_at("box")
     assert str(agent.socket) in caught.value.hint
+
+
+async def test_an_agent_that_does_not_answer_is_not_waited_for_long(
+    sshd: Server, route: MakeRoute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kirotunnel.ssh.identities.AGENT_TIMEOUT_S", 0.2)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent"))
+        silent.listen()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "silent"))
+        async with asyncio.timeout(20):
+            assert await route(sshd.entry("box", "bash")).user_at("box") == "bash"
+            with pytest.raises(AuthenticationFailedError) as caught:
+                await route(unnamed(sshd)).user_at("box")
+    assert f"the agent at {tmp_path / 'silent'} does not answer" in caught.value.hint
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------
