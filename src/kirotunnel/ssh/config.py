@@ -227,7 +227,14 @@ async def _resolve(destination: str, options: SSHOptions, on_the_way: tuple[str,
         hop = await _resolve(expanded, options.for_jump(), (*on_the_way, destination))
         # ssh runs one ssh per hop: only the first reaches the network by itself, so only its own jumps count.
         jumps += [*hop.jumps, replace(hop, jumps=())] if not jumps else [replace(hop, jumps=(), proxy_command=None)]
-    return replace(endpoint, jumps=tuple(jumps))
+    warnings = (*endpoint.warnings, *_missing_keys(options.identity_files))
+    return replace(endpoint, jumps=tuple(jumps), warnings=warnings)
+
+
+def _missing_keys(files: Sequence[str]) -> list[str]:
+    """What is to be said of files of -i that are not there. Of those of a config ssh says nothing (ssh.c, case 'i')."""
+    missing = [file for file in files if "%" not in file and "${" not in file and not Path(expand_home(file)).exists()]
+    return [f"the key file {file} is not there: it is left out" for file in missing]
 
 
 async def _ask_openssh(ssh: str, destination: str, options: SSHOptions) -> dict[str, list[str]]:
