@@ -18,6 +18,7 @@ from typing import Any, Final
 import pytest
 
 from integration.relay_ends import Reply, free_port, request
+from kirotunnel.local.shared_port import PING_S
 
 TESTS: Final = Path(__file__).parents[1]
 PATIENCE_S: Final = 20.0
@@ -291,6 +292,42 @@ def test_a_callback_waits_for_who_has_not_come_to_the_new_first_yet(machine: Mac
     assert second.delivered("two") == [callback_of("two")]
 
 
+@pytest.mark.parametrize("who", ["the new first", "its guest"])
+def test_what_takes_any_callback_is_not_given_to_another_before_all_have_come_to_the_new_first(
+    machine: Machine, who: str
+) -> None:
+    first, second, third, fourth = machine.start(4)
+    assert "listen" in first.lease("one")
+    assert "listen" in second.lease("-")
+    assert "listen" in third.lease("three")
+    second.kill(signal.SIGSTOP)
+    first.end()
+    late = third
+    if who == "its guest":
+        late = fourth
+        assert "listen" in fourth.lease("four")
+    late.tell("lease -")
+    time.sleep(0.5)  # for it to be given what is another's
+    second.kill(signal.SIGCONT)
+    assert late.hear(did="lease", state="-")["error"] == "KT504"
+    assert machine.ask(callback_of("unknown")).title == "Done on -"
+    assert second.delivered("-") == [callback_of("unknown")]
+
+
+def test_who_was_stopped_for_so_long_that_another_has_its_port_is_told(machine: Machine) -> None:
+    first, second, third = machine.start(3)
+    assert "listen" in first.lease("one")
+    assert "listen" in second.lease("-")
+    assert "listen" in third.lease("three")
+    second.kill(signal.SIGSTOP)
+    first.end()
+    assert "listen" in third.lease("-")
+    second.kill(signal.SIGCONT)
+    assert second.hear(saw="delivered", state="-")["error"] == "KT504"
+    assert machine.ask(callback_of("unknown")).title == "Done on -"
+    assert third.delivered("-") == [callback_of("unknown")]
+
+
 # --- Sudden ends ------------------------------------------------------------------------------------------------------
 
 SENSITIVE: Final = ["waiting", "its own callback under way", "the other's callback under way", "after its own callback"]
@@ -379,6 +416,19 @@ def test_while_the_first_is_stopped_its_guest_serves_itself_and_nothing_is_lost(
     first.kill(signal.SIGCONT)
     assert read(for_first).title == "Done on one"
     assert first.delivered("one") == [callback_of("one")]
+
+
+def test_the_first_knows_when_it_is_back_what_came_while_it_was_stopped(machine: Machine) -> None:
+    first, second = machine.two()
+    first.kill(signal.SIGSTOP)
+    assert read(machine.call_back("two")).title == "Done on two"
+    assert "listen" in second.lease("three")
+    assert "listen" in second.lease("-")
+    first.kill(signal.SIGCONT)
+    time.sleep(2 * PING_S)  # in which its guest leaves the port to it again
+    assert machine.ask(callback_of("three")).title == "Done on three"
+    assert machine.ask(callback_of("unknown")).title == "Done on -"
+    assert first.lease("-")["error"] == "KT504"
 
 
 def test_who_comes_while_the_first_is_stopped_is_told_so_in_bounded_time(machine: Machine) -> None:

@@ -141,8 +141,16 @@ class _Port:
         self.number = number
         self.routes: list[Route] = []
         self.share = SharedPort(
-            number, place, handle=self._handle, stray=self._stray, keys=self._keys, gone=self._remember
+            number,
+            place,
+            handle=self._handle,
+            stray=self._stray,
+            keys=self._keys,
+            gone=self._remember,
+            lost=self._give_up,
         )
+        self._coming: Route | None = None
+        """The leg that is not known to have the port yet."""
         self._spent: deque[str] = deque(maxlen=_MAX_SPENT)
         self._answering: dict[asyncio.Task[None], Route] = {}
 
@@ -158,10 +166,12 @@ class _Port:
         if key in self._keys():
             raise already_awaited(route, key)
         self.routes.append(route)
+        self._coming = route
         granted = False
         try:
             granted = await self.share.claim(key, keys_of_leg(route.rule))
         finally:
+            self._coming = None
             if not granted:
                 self.routes.remove(route)
                 self._drop(keys_of_leg(route.rule))
@@ -190,6 +200,14 @@ class _Port:
     def _remember(self, keys: Iterable[str]) -> None:
         # A browser that comes again with a callback that was taken must not end up at a leg that takes any.
         self._spent.extend(key for key in keys if key.startswith(STATE))
+
+    def _give_up(self, keys: Iterable[str]) -> None:
+        """Another process has these keys of ours: we were stopped when the port changed hands, and it came then."""
+        lost = set(keys)
+        for route in self.routes:
+            key = state_key(route.rule.state)
+            if key in lost and route is not self._coming and route.answer is None:
+                route.give_up(already_awaited(route, key))
 
     async def drain(self, route: Route) -> None:
         """Let this route's answers under way finish for a moment, then end them."""

@@ -145,6 +145,10 @@ class Route:
         else:
             self._finish(None)  # the page after it was for a browser that is not here
 
+    def give_up(self, error: KirotunnelError) -> None:
+        """Its callback cannot come here any more."""
+        self._finish(error)
+
     async def close(self) -> None:
         """Let go of the remote."""
         if self.idle_timer is not None:

@@ -69,8 +69,10 @@ class SharedPort:
         stray: Callable[[RefusalReason], Answer],
         keys: Callable[[], Iterable[str]],
         gone: Callable[[Iterable[str]], None],
+        lost: Callable[[Iterable[str]], None],
     ) -> None:
-        """`keys` are this process's own at the moment; `gone` is told those that a guest has given up."""
+        """`keys` are this process's own at the moment; `gone` is told those that a guest has given up, and `lost` those
+        of ours that another has taken over while nobody could know that they are ours."""
         self.number = number
         self.server: LoopbackServer
         self._place = place
@@ -78,6 +80,7 @@ class SharedPort:
         self._stray = stray
         self._keys = keys
         self._gone = gone
+        self._lost = lost
         self._closed = False
         self._settled = asyncio.Event()
         # As the one who has it.
@@ -87,6 +90,10 @@ class SharedPort:
         self._guests: dict[Channel, set[str]] = {}
         self._all_back_at = 0.0
         """From then on whoever else has the port has told us so."""
+        self._unanswered: list[tuple[Channel, Claim]] = []
+        """Claims that wait for that moment."""
+        self._wanted: set[str] = set()
+        """Keys of a leg of ours that waits for it."""
         self._arrival = asyncio.Event()
         # As a guest.
         self._link: Channel | None = None
@@ -211,8 +218,11 @@ class SharedPort:
                     if not self._by_ourselves:
                         await self._settled.wait()
                     if self._by_ourselves:
-                        return True  # it is told when it is back
+                        self.tell(add=keys)  # which it reads when it is back
+                        return True
                     if self._link is None:
+                        if self._may_be_anothers(keys):
+                            await self._until_not_wanted(keys)
                         return not any(self._taken(each) for each in keys if each != WIDE)
                     with contextlib.suppress(ChannelEndedError):  # the next one knows our keys, and says the same
                         return not (await self._ask(keys)).refused
@@ -260,6 +270,23 @@ class SharedPort:
             async with asyncio.timeout_at(self._all_back_at):
                 while not any(self._taken(key) for key in keys):
                     await self._arrival.wait()
+
+    async def _until_not_wanted(self, keys: tuple[str, ...]) -> None:
+        """As `until_known`, for keys that a leg of ours wants: until then they are not ours."""
+        self._wanted.update(keys)
+        try:
+            await self.until_known(keys)
+        finally:
+            self._wanted.difference_update(keys)
+
+    def _may_be_anothers(self, keys: Iterable[str]) -> bool:
+        """Whether somebody who had the port before us, and has not come to us yet, may have one of these keys.
+
+        A state is of one leg alone; what several could want belongs to who had it first.
+        """
+        if asyncio.get_running_loop().time() >= self._all_back_at:
+            return False
+        return any(key != WIDE and not key.startswith(STATE) for key in keys)
 
     def _taken(self, key: str, by_other_than: Channel | None = None) -> bool:
         return any(key in theirs for guest, theirs in self._guests.items() if guest is not by_other_than)
@@ -310,14 +337,33 @@ class SharedPort:
                     dropped = theirs.intersection(drop)
                     theirs -= dropped
                     self._gone(dropped)
-                    refused = self._give(channel, theirs, add)
-                    if number:
-                        channel.send(Claimed(number, refused))
+                    self._unanswered = [
+                        (whose, claim)
+                        for whose, claim in self._unanswered
+                        if whose is not channel or not set(drop).intersection(claim.add)
+                    ]
+                    if number and self._may_be_anothers(add):
+                        self._unanswered.append((channel, frame))
+                        asyncio.get_running_loop().call_at(self._all_back_at, self._answer_claims)
+                    else:
+                        self._answer_claim(channel, frame)
                 case Visit(request) if theirs is not None:
                     self.server.adopt(sockets.pop(), request, channel)
                 case _:
                     channel.close()
         _close_all(sockets)
+
+    def _answer_claims(self) -> None:
+        waiting, self._unanswered = self._unanswered, []
+        for channel, claim in waiting:
+            with contextlib.suppress(ChannelEndedError):
+                self._answer_claim(channel, claim)
+
+    def _answer_claim(self, channel: Channel, claim: Claim) -> None:
+        if (theirs := self._guests.get(channel)) is not None:
+            refused = self._give(channel, theirs, claim.add)
+            if claim.number:
+                channel.send(Claimed(claim.number, refused))
 
     def _greet(self, channel: Channel, version: int, keys: tuple[str, ...]) -> None:
         if version != VERSION or len(self._guests) >= MAX_GUESTS:
@@ -331,7 +377,7 @@ class SharedPort:
 
     def _give(self, channel: Channel, theirs: set[str], keys: tuple[str, ...]) -> tuple[str, ...]:
         """Let a guest have these keys; gives those that it cannot have."""
-        ours = set(self._keys())
+        ours = set(self._keys()) - self._wanted
         refused = tuple(key for key in keys if key in ours or self._taken(key, by_other_than=channel))
         refused = tuple(key for key in refused if key != WIDE)
         if len(theirs) + len(keys) > MAX_KEYS:
@@ -396,6 +442,7 @@ class SharedPort:
         self._link = link
         self._alive = loop.time()
         self._ping()
+        self._lost(welcome.refused)
         return True
 
     def _check(self, welcome: Welcome) -> None:
