@@ -39,3 +39,17 @@ async def test_what_a_login_left_is_found_wherever_it_may_have_been(
         examined = read_examined(await shell.examine(cli="true", profile=profile_for("kiro-cli"), hosts=[]))
         shell.let_go()
     assert str(left) in examined.left
+
+
+async def test_a_job_that_reads_nothing_does_not_keep_the_shell_from_answering() -> None:
+    async with this_machine() as session:
+        shell = ControlShell(session)
+        await shell.look_for_listeners(cli="kiro-cli", profile=profile_for("kiro-cli"))
+        deaf = await shell.start_job()
+        deaf.stdin.write(b"exec sleep 8\n" + bytes(200_000))  # more than a pipe holds
+        async with asyncio.timeout(60):
+            other = await shell.start_job()
+            other.stdin.write(b"echo here\n")
+            assert await other.stdout.read(100) == b"here\n"
+            assert await shell.listeners() is not None
+        assert await shell.finish()

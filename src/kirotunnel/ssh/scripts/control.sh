@@ -37,7 +37,7 @@ within() {
 	shift
 	"$@" &
 	job=$!
-	(nap "$seconds" "$job" && kill -KILL "$job") </dev/null >/dev/null 2>&1 &
+	(alone && nap "$seconds" "$job" && kill -KILL "$job") </dev/null >/dev/null 2>&1 &
 	watch=$!
 	wait "$job"
 	code=$?
@@ -51,7 +51,7 @@ remove_all() {
 	[ -n "$D" ] || return 0
 	stop_cli
 	ours "$D/holder.pid" && kill -KILL "-$p" "$p" 2>/dev/null
-	rm -rf "$D"
+	remove_directory
 	D=
 }
 
@@ -156,7 +156,7 @@ prepare() {
 
 furnish() {
 	chmod 700 "$D" && mkdir "$D/bin" && mkfifo -m 600 "$D/pipe.$G" "$D/in" "$D/raw" || return 1
-	printf '%s\n' "$T" >"$D/token" && printf '%s\n' "$G" >"$D/gen" && : >"$D/urls" && : >"$D/out" || return 1
+	printf '%s\n' "$T" >"$D/token" && printf '%s\n' "$G" >"$D/gen" && printf '' >"$D/urls" && printf '' >"$D/out" || return 1
 	printf '%s\n' "$cli" >"$D/cli" && printf '%s' "$RUN" >"$D/run" && printf '%s' "$HOLDER" >"$D/holder" || return 1
 	for moment in start page end; do printf '%032768d' 0 >"$D/room.$moment" || return 1; done
 	for name in $OPENERS; do
@@ -166,7 +166,7 @@ furnish() {
 	# Copies of xdg-open that come with a CLI go by BROWSER only where no desktop browser is registered (xdg-utils 1.2).
 	printf '#!/bin/sh\n' >"$D/bin/xdg-mime" && chmod 700 "$D/bin/xdg-mime" || return 1
 	# We alone keep it open for writing: who reads it then ends with us, however we end.
-	exec 9<>"$D/pipe.$G"
+	command exec 9<>"$D/pipe.$G" || return 1
 	keep_server
 }
 
@@ -225,7 +225,10 @@ go_on() {
 		return 0
 	fi
 	D=$1
-	mkfifo -m 600 "$D/pipe.$G" && exec 9<>"$D/pipe.$G" && printf '%s\n' "$G" >"$D/gen"
+	if ! { mkfifo -m 600 "$D/pipe.$G" && command exec 9<>"$D/pipe.$G" && printf '%s\n' "$G" >"$D/gen"; }; then
+		say standing gone
+		return 0
+	fi
 	printf 'u\n' 1<>"$D/pipe.$before" # ends the shell of the lost connection, if it still waits
 	end_server
 	keep_server
@@ -251,7 +254,11 @@ follow() {
 
 # By `exec`: dash keeps a copy of what is redirected for a function.
 urls_and_end() {
-	exec 8<"$D/urls" <"$D/pipe.$G"
+	if ! command exec 8<"$D/urls" <"$D/pipe.$G"; then
+		[ -d "$D" ] || say gone
+		kill -KILL "$$" 2>/dev/null
+		exit
+	fi
 	alone
 	number=0 part= told=
 	while :; do
@@ -284,7 +291,7 @@ output() {
 		tail --pid="$$" -s 0.2 -c "+$(($1 + 1))" -f "$D/out" 2>/dev/null | while piece out; do :; done
 		return
 	fi
-	exec 7<"$D/out"
+	command exec 7<"$D/out" || return
 	[ "$1" -eq 0 ] || dd bs="$1" count=1 <&7 >/dev/null 2>&1
 	while kill -0 "$$" 2>/dev/null && [ -d "$D" ]; do
 		piece out <&7 || sleep 0.2 2>/dev/null || sleep 1
@@ -322,9 +329,9 @@ alone() { exec 3<&- 4<&- 5<&- 6<&- 9<&-; }
 
 job() {
 	[ -n "$D" ] || D=$(mktemp -d "${TMPDIR:-/tmp}/kirotunnel.XXXXXXXXXX") || D=
-	[ -n "$D" ] && rm -f "$D/job.$1" && mkfifo -m 600 "$D/job.$1" && eval "exec $(($1 + 2))<>\"\$D/job.\$1\"" || return 0
+	[ -n "$D" ] && rm -f "$D/job.$1" && mkfifo -m 600 "$D/job.$1" && eval "command exec $(($1 + 2))<>\"\$D/job.\$1\"" || return 0
 	(
-		exec <"$D/job.$1"
+		command exec <"$D/job.$1" || exec </dev/null
 		alone
 		encoding
 		/bin/sh 2>/dev/null | while piece job "$1"; do :; done
@@ -333,8 +340,10 @@ job() {
 	say job "$1" begun
 }
 
-# job_input N FORMAT
-job_input() { eval "printf \"\$2\" >&$(($1 + 2))" 2>/dev/null; }
+# job_input N FORMAT: what a job does not read fills its pipe, and whoever writes into a full one waits: not for ever.
+job_input() { within 4 into_job "$@" || job_end "$1"; }
+
+into_job() { eval "printf \"\$2\" >&$(($1 + 2))" 2>/dev/null; }
 
 job_end() { eval "exec $(($1 + 2))<&-"; }
 

@@ -1,5 +1,6 @@
 # How a login is ended on the target: part of the control script and of the holder, since either may be left alone.
-# D is the login's directory. A pid is kept with the moment of its birth, so that after a restart of the machine or of a
+# D is the login's directory; it may vanish at any moment, or take nothing more. So no file of it is opened by `exec` or
+# `:` alone: where that fails, POSIX has the shell end. A pid is kept with the moment of its birth, so that after a restart of the machine or of a
 # container no other process is taken for ours.
 
 # born PID: sets `born`; `-` where there is no /proc.
@@ -31,7 +32,7 @@ ours() {
 
 stop_cli() {
 	[ -d "$D" ] || return 0
-	: >"$D/stop" # what has written no pid yet looks for it then
+	printf '' >"$D/stop" # what has written no pid yet looks for it then
 	[ -S "$D/tmux" ] && tmux -S "$D/tmux" kill-server 2>/dev/null
 	ours "$D/pid" || return 0
 	kill -TERM "-$p" 2>/dev/null || { pkill -TERM -P "$p"; kill -TERM "$p"; } 2>/dev/null
@@ -45,6 +46,9 @@ stop_cli() {
 	command -v pkill >/dev/null 2>&1 && pkill -KILL -s "$p" 2>/dev/null # groups that it made in its own session
 	rm -f "$D/pid"
 }
+
+# Twice, since the opener may write into it between: into a directory that is not there any more it cannot.
+remove_directory() { rm -rf "$D" 2>/dev/null || rm -rf "$D"; }
 
 # leading COMMAND...: become it, as the leader of a session of its own, by what the target has for that. For subshells.
 leading() {

@@ -20,8 +20,8 @@ poke() { read -r gen <"$D/gen" && printf 'u\n' 1<>"$D/pipe.$gen"; }
 # connection's shell does, which alone has it open for writing.
 remember() {
 	read -r now <"$D/gen" && [ "$now" != "$gen" ] && [ -p "$D/pipe.$now" ] && [ -e /proc/self/fd/0 ] || return 0
-	command exec 8<>"$D/pipe.$now" || return 0 # removed in this moment; a plain `exec` would end the guard
-	exec 8</proc/self/fd/8
+	command exec 8<>"$D/pipe.$now" || return 0
+	command exec 8</proc/self/fd/8 || exec 8<&-
 	gen=$now
 }
 
@@ -40,7 +40,7 @@ guard() {
 	if [ -d "$D" ]; then
 		stop_cli
 		read -r now <"$D/gen" && command exec 8<>"$D/pipe.$now"
-		rm -rf "$D"
+		remove_directory
 		printf 'u\n' >&8
 	else
 		read -r runner since <&7 && lives "$runner" && born "$runner" && [ "$born" = "$since" ] && end_runner
@@ -63,7 +63,7 @@ copy() {
 	set -- $(wc -c <"$D/out")
 	[ "${1:-0}" -ge 8000000 ] || exec cat >/dev/null
 	exec </dev/null # or the CLI would wait for us to read on
-	: >"$D/full"
+	printf '' >"$D/full"
 	stop_cli
 }
 
@@ -142,7 +142,7 @@ by_tmux() {
 	read -r _ rows _ columns <"$D/size"
 	printf 'while [ ! -e %s/go ]; do sleep 0.1 2>/dev/null || sleep 1; done\nexec /bin/sh %s/run\n' "$D" "$D" >"$D/wait"
 	tmux -S "$D/tmux" -f /dev/null new-session -d -x "$columns" -y "$rows" /bin/sh "$D/wait" >/dev/null || return 1
-	tmux -S "$D/tmux" pipe-pane "exec cat >$D/raw" && : >"$D/go"
+	tmux -S "$D/tmux" pipe-pane "exec cat >$D/raw" && printf '' >"$D/go"
 	while keys=$(dd bs=256 count=1 2>/dev/null | od -An -v -tx1) && [ -n "$keys" ]; do
 		tmux -S "$D/tmux" send-keys -H $keys
 	done <>"$D/in" >/dev/null &
@@ -169,14 +169,14 @@ by_screen() {
 trap : HUP INT TERM PIPE # which its children do not inherit
 born "$$"
 printf '%s %s\n' "$$" "$born" >"$D/holder.pid"
-: >"$D/pid"
-exec 7<"$D/pid"
+printf '' >"$D/pid"
+command exec 7<"$D/pid"
 guard &
 guard=$!
 exec 7<&-
 copy <"$D/raw" &
 copier=$!
-exec 3<>"$D/in" 4>"$D/raw"
+command exec 3<>"$D/in" 4>"$D/raw" || exit # which the guard notices
 if [ "$kind" = - ]; then
 	(leading /bin/sh "$D/run") </dev/null >&4 2>&1 3<&- 4>&-
 else
