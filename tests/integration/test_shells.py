@@ -1,0 +1,220 @@
+"""Our scripts as each shell runs them that is /bin/sh somewhere: a login held, taken over, ended, or without its place.
+
+Debian has dash there, Red Hat and Amazon Linux bash, Alpine BusyBox' ash, macOS may have zsh. Here the shell is laid
+over /bin/sh, for these processes alone, in a mount namespace of theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from kirotunnel.profiles.profile import Profile, profile_for
+from kirotunnel.ssh.control import ControlShell, runner
+from kirotunnel.ssh.remote_cli import Ending, HeldCLI
+from kirotunnel.ssh.session import Process
+from kirotunnel.ssh.this_machine import ThisMachine
+from lab.requirements import require, require_laboratory
+
+SHELLS: Final = ("dash", "bash", "busybox", "zsh")
+PATIENCE_S: Final = 30.0
+TERMINAL: Final = ("xterm", (80, 24))
+CLI: Final = """\
+#!/bin/dash
+case $1 in
+whoami) exit 1 ;;
+--version) echo "a-cli 2.10.0"; exit 0 ;;
+esac
+echo begun
+xdg-open "https://sign-in.example/?x=1"
+read -r line
+echo "got $line"
+exit 3
+"""
+
+
+class WithShell(ThisMachine):
+    """This machine, where /bin/sh is another shell."""
+
+    def __init__(self, wrapper: Path) -> None:
+        super().__init__()
+        self._wrapper = wrapper
+
+    async def start(self, command: str, **options: Any) -> Process:
+        return await super().start(f"exec {self._wrapper} {command.removeprefix('exec ')}", **options)
+
+
+class Told:
+    """Is told what comes of the login."""
+
+    def __init__(self) -> None:
+        self.urls: list[str] = []
+        self.output = b""
+        self.end: tuple[Ending, int | None] | None = None
+
+    def url(self, url: str) -> None:
+        self.urls.append(url)
+
+    def printed(self, data: bytes) -> None:
+        self.output += data
+
+    def ended(self, how: Ending, code: int | None) -> None:
+        self.end = how, code
+
+
+class Login:
+    """One login on that machine, through as many control shells as are asked for."""
+
+    def __init__(self, machine: WithShell, cli: Path) -> None:
+        self._machine = machine
+        self._cli = str(cli)
+        self._profile: Profile = profile_for("kiro-cli")
+        self._shells: list[ControlShell] = []
+        self.told = Told()
+        self.held = HeldCLI(self.told)
+        self.directory = Path()
+
+    def _new_shell(self) -> ControlShell:
+        number = len(self._shells) + 1
+        shell = ControlShell(self._machine, self.held.hear, token=self.held.token, number=number)  # type: ignore[arg-type]  # what it uses of it
+        self._shells.append(shell)
+        return shell
+
+    async def begin(self, *, lease_s: int = 60) -> ControlShell:
+        shell = self._new_shell()
+        facts = await shell.look_around(cli=self._cli, profile=self._profile, prepare="always", lease_s=60)
+        assert (facts.cli, facts.version, facts.account) == (self._cli, (2, 10, 0), None)
+        assert facts.directory is not None
+        self.directory = Path(facts.directory)
+        await shell.set_runner(runner(("login",), self._profile))
+        self.held.use(shell)
+        await shell.start_cli(lease_s=lease_s, terminal=TERMINAL)
+        assert await until(lambda: b"begun" in self.told.output and bool(self.told.urls)), self.told.output
+        return shell
+
+    async def go_on(self) -> tuple[ControlShell, str]:
+        shell = self._new_shell()
+        standing = await shell.go_on(
+            str(self.directory),
+            urls=self.held.urls,
+            output=self.held.received,
+            cli=self._cli,
+            profile=self._profile,
+            lease_s=60,
+        )
+        self.held.use(shell)
+        return shell, standing
+
+    def processes(self) -> list[str]:
+        """What runs from its directory, or is the CLI."""
+        marks = (str(self.directory).encode(), self._cli.encode())
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes()
+                if any(mark in line for mark in marks):
+                    found.append(line.replace(b"\0", b" ").decode("utf-8", "replace"))
+        return found
+
+    def nothing_left(self) -> bool:
+        return not self.directory.exists() and self.processes() == []
+
+    def close(self) -> None:
+        for shell in self._shells:
+            shell.let_go()
+
+
+async def until(condition: Callable[[], bool]) -> bool:
+    end = asyncio.get_running_loop().time() + PATIENCE_S
+    while not condition() and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.05)
+    return condition()
+
+
+@pytest.fixture(params=SHELLS)
+async def login(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Login]:
+    require_laboratory()
+    require(request.param, "script")
+    wrapper, cli = tmp_path / "wrapper", tmp_path / "a-cli"
+    wrapper.write_text(
+        "#!/bin/bash\n"
+        f'exec unshare -m -- {shutil.which("bash")} -c \'mount --bind "$0" "$(readlink -f /bin/sh)" && exec "$@"\''
+        f' {shutil.which(request.param)} "$@"\n'
+    )
+    cli.write_text(CLI.replace("/bin/dash", str(shutil.which("bash"))))
+    for file in (wrapper, cli):
+        file.chmod(0o755)
+    machine = WithShell(wrapper)
+    made = Login(machine, cli)
+    yield made
+    made.close()
+    await machine.end_all()
+    for started in machine._started:  # what else had the pipes is being killed, too
+        started._process._transport.close()  # type: ignore[attr-defined]  # asyncio has no other way
+    await asyncio.sleep(0)
+
+
+async def test_a_login_that_goes_well(login: Login) -> None:
+    shell = await login.begin()
+    login.held.type(b"well\r")
+    assert await until(lambda: login.told.end is not None)
+    assert (login.told.end, login.told.urls) == (("exited", 3), ["https://sign-in.example/?x=1"])
+    assert b"got well" in login.told.output
+    assert await shell.finish()
+    assert await until(login.nothing_left), login.processes()
+
+
+async def test_a_login_that_another_connection_goes_on_with(login: Login) -> None:
+    first = await login.begin()
+    first.let_go()
+    second, standing = await login.go_on()
+    assert standing == "held"
+    login.held.type(b"again\r")
+    assert await until(lambda: login.told.end is not None)
+    assert (login.told.end, login.told.urls, login.told.output.count(b"begun")) == (
+        ("exited", 3),
+        ["https://sign-in.example/?x=1"],
+        1,
+    )
+    assert await second.finish()
+    assert await until(login.nothing_left), login.processes()
+
+
+@pytest.mark.parametrize("how", ["bye", "the lease", "the holder is killed"])
+async def test_where_nothing_can_be_written_any_more_the_cli_is_ended_all_the_same(login: Login, how: str) -> None:
+    shell = await login.begin(lease_s=4 if how == "the lease" else 60)
+    (login.directory / "stop").mkdir()  # so that no file of that name can be made
+    match how:
+        case "bye":
+            assert await shell.finish()
+        case "the lease":
+            shell.let_go()
+        case _:
+            os.kill(int((login.directory / "holder.pid").read_text().split()[0]), signal.SIGKILL)
+    assert await until(login.nothing_left), login.processes()
+
+
+async def test_a_directory_that_vanishes_ends_it_and_that_is_said(login: Login) -> None:
+    await login.begin()
+    shutil.rmtree(login.directory)
+    assert await until(lambda: login.told.end is not None)
+    assert login.told.end == ("gone", None)
+    assert await until(login.nothing_left), login.processes()
+
+
+async def test_a_directory_that_vanished_between_two_connections_is_said_to_be_gone(login: Login) -> None:
+    first = await login.begin()
+    first.let_go()
+    shutil.rmtree(login.directory)
+    second, standing = await login.go_on()
+    assert standing == "gone"
+    assert await second.finish()
+    assert await until(login.nothing_left), login.processes()
