@@ -115,3 +115,23 @@ def test_a_key_that_others_can_read_is_named(make_box: MakeBox, sshd: Server, tm
     run = kirotunnel(*box.arguments())
     assert (run.code, run.failure) == (5, "KT304"), run.stderr
     assert f"chmod 600 {key}" in run.named("failed")[0]["hint"]
+
+
+def test_a_jump_host_that_is_down_is_named(make_box: MakeBox, sshd: Server) -> None:
+    box = make_box(sshd)
+    rewrite(box, sshd, ProxyJump="ada@127.0.0.1:9")
+    run = kirotunnel(*box.arguments())
+    assert (run.code, run.failure) == (5, "KT301"), run.stderr
+    failed = run.named("failed")[0]
+    assert "the jump host ada@127.0.0.1:9: connection refused" in failed["message"]
+    assert failed["hint"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_agent_that_is_gone_is_named(make_box: MakeBox, sshd: Server, tmp_path: Path, named: bool) -> None:
+    gone = tmp_path / "gone"
+    box = make_box(sshd)
+    rewrite(box, sshd, IdentityFile="none", **({"IdentityAgent": str(gone)} if named else {}))
+    run = kirotunnel(*box.arguments(), env={} if named else {"SSH_AUTH_SOCK": str(gone)})
+    assert (run.code, run.failure) == (5, "KT304"), run.stderr
+    assert f"the agent at {gone} cannot be asked: No such file or directory" in run.named("failed")[0]["hint"]
