@@ -124,7 +124,7 @@ def test_a_jump_host_that_is_down_is_named(make_box: MakeBox, sshd: Server) -> N
     assert (run.code, run.failure) == (5, "KT301"), run.stderr
     failed = run.named("failed")[0]
     assert "the jump host ada@127.0.0.1:9: connection refused" in failed["message"]
-    assert failed["hint"]
+    assert failed["hint"] == "check that 127.0.0.1 is up and takes SSH connections on port 9"
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -575,14 +575,19 @@ def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Pa
             )
         else:
             reason = f"nothing answers there ({one_line(exc.reason)})"
-            hint = f"check that {endpoint.host} is up and takes SSH connections on port {endpoint.port}"
+            hint = _up_hint(endpoint)
         raise SSHError(f"{step.via} cannot reach {where}: {reason}", hint) from exc
     except socket.gaierror as exc:
         raise HostNotFoundError(f"{_its_host(step)} has no address: {one_line(str(exc.strerror or exc))}") from exc
     except asyncssh.Error as exc:
         raise SSHError(f"cannot connect to {where}: {one_line(str(exc))}") from exc
     except OSError as exc:
-        raise SSHError(f"cannot connect to {where}: {_os_words(exc)}") from exc
+        no_one = exc.errno in _UNREACHABLE or isinstance(exc, ConnectionRefusedError)
+        raise SSHError(f"cannot connect to {where}: {_os_words(exc)}", _up_hint(endpoint) if no_one else None) from exc
+
+
+def _up_hint(endpoint: Endpoint) -> str:
+    return f"check that {endpoint.host} is up and takes SSH connections on port {endpoint.port}"
 
 
 def _turned_away(error: SSHError) -> bool:
