@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        page = way_back(asked).encode() if "redirect_uri" in asked else b""
+        page = (way_back(asked) if "redirect_uri" in asked else by_script(asked) if "id" in asked else "").encode()
         self.send_response(200 if page else 404)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(page)))
@@ -33,6 +34,17 @@ def way_back(asked: dict[str, str]) -> str:
     token = {"access_token": f"token-of-{state}", **({"state": state} if state else {})}
     answer = f"#{urlencode(token)}" if asked["response_type"] == "token" else f"?{html.escape(urlencode(code))}"
     return f'<h1>Signed in</h1><a id="continue" href="{redirect}{answer}">Back</a>'
+
+
+def by_script(asked: dict[str, str]) -> str:
+    """A page whose own script sends the answer, and says what came of it."""
+    listener = asked.get("callback") or f"http://localhost:{asked['port']}"
+    said = json.dumps({"api_key": f"code-of-{asked['id']}"})
+    return f"""<h1>Signed in</h1><a id="continue" href="#">Back</a><script>
+        const how = {{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: '{said}'}};
+        document.querySelector('a').onclick = () => fetch('{listener}/success', how)
+            .then(reply => reply.text()).catch(String).then(text => document.body.append(text));
+        </script>"""
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from e2e.chromium import Person, connections_to, hold_until_silent
 from e2e.creatures import Zoo, assert_free, running
+from e2e.harness import listening_here, wait_until
 from e2e.provider_page import provider_pages
 from lab.remote import RemoteMachine
 from lab.servers import Server
@@ -81,6 +82,20 @@ def test_a_posted_form(zoo: Zoo, provider: str, person: Person, tmp_path: Path) 
         assert tab.says("You can close this window")
     assert zoo.saw_no_stranger(["POST /"])
     assert_free(zoo.ports())
+
+
+@pytest.mark.parametrize("named", ["callback", "port"])
+def test_the_sign_in_pages_own_script(zoo: Zoo, provider: str, person: Person, tmp_path: Path, named: str) -> None:
+    command = zoo.command("fetched", named, provider=provider)
+    with running(zoo, tmp_path, command, trust=[urlsplit(provider).netloc]) as run:
+        tab = person.open(run.next_page())
+        (port,) = zoo.ports()
+        assert wait_until(lambda: listening_here(port), 20)
+        tab.continue_()
+        assert tab.says("You can close this window")
+        assert run.end() == 0, run.stderr
+    assert zoo.saw_no_stranger(["POST /success"])
+    assert_free({port})
 
 
 @pytest.mark.parametrize("ports", ["own", "same"])

@@ -214,8 +214,10 @@ WIDENINGS: Final = tuple(
         Widening(fragment=True),
         Widening(pages=True, shown=True),
         Widening(any_page=True),
+        Widening(origins=frozenset({"https://page.example"}), fetch_hosts=("*.pages.example",)),
     )
 )
+SCRIPTS: Final = re.compile(r"null|https://(?:page|(?:[^.]+\.)+pages)\.example")
 
 
 def judge_wider(head: RequestHead) -> None:
@@ -225,7 +227,7 @@ def judge_wider(head: RequestHead) -> None:
         if isinstance(decision, Refuse):
             continue
         assert isinstance(decision, Forward | Pass | Preflight)
-        assert head.as_page or head.by_page
+        assert head.as_page or SCRIPTS.fullmatch(head.script_of)
         assert len(head.hosts) == 1
         assert head.hosts[0].lower() in OWN_HOSTS
         assert head.method in ({"OPTIONS"} if isinstance(decision, Preflight) else {"GET", "POST"})

@@ -112,6 +112,24 @@ async def test_what_such_a_script_may_send_is_answered_here() -> None:
         assert leg.remote.targets == ["/callback"]
 
 
+async def test_the_sign_in_pages_own_script_may_send_the_answer_and_read_what_is_said_to_it() -> None:
+    origin = "https://app.acme.example"
+    site = (f"Origin: {origin}", *NULL[1:])
+    asked = (*site, "Access-Control-Request-Method: POST", "Access-Control-Request-Private-Network: true")
+    async with open_leg(Remote(), origins=frozenset({origin})) as leg:
+        may = await leg.ask("/success", *asked, method="OPTIONS")
+        assert (may.status, may.headers["access-control-allow-origin"]) == (204, origin)
+        assert may.headers["access-control-allow-private-network"] == "true"
+        assert leg.remote.targets == []
+        said = await leg.ask("/success?token=t", *site)
+        assert (said.status, said.headers["access-control-allow-origin"]) == (200, origin)
+        stranger = await leg.ask("/success?token=t", "Origin: https://evil.example", *NULL[1:])
+        assert stranger.status in {403, 404, 405}
+        assert "access-control-allow-origin" not in stranger.headers
+        assert leg.remote.targets == ["/success?token=t"]
+        assert leg.seen.callbacks == ["granted"]
+
+
 async def test_without_a_reason_pages_of_the_remote_run_no_script() -> None:
     async with open_leg(Remote()) as leg:
         assert (await leg.ask(GOOD)).headers["content-security-policy"].startswith("sandbox; default-src 'none'")

@@ -63,6 +63,7 @@ def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "recognises", programs + (f" with {profile.arguments}" if profile.arguments else "")
     yield "sign-in pages on", ", ".join(profile.authorize_hosts) or "hosts that you are asked about, once"
     yield "then leads to", ", ".join(profile.answer_hosts)
+    yield "fetched by pages on", ", ".join(profile.fetch_hosts)
     yield "callback ports", ", ".join(map(str, profile.ports)) or "any that it chooses"
     yield "callback paths", ", ".join(profile.callback_paths)
     yield "openers", "" if profile.openers == USUAL_OPENERS else ", ".join(profile.openers)

@@ -144,6 +144,7 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
                 ),
                 callback_paths=self._profile.callback_paths,
                 answer_hosts=self._profile.answer_hosts,
+                fetch_hosts=self._profile.fetch_hosts,
                 gate=self._profile.gate,
                 interactive=not isinstance(environment.prompts, Nobody),
             )

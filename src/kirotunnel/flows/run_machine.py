@@ -28,7 +28,7 @@ Rules that hold in every order of events, and are tested as properties:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -152,6 +152,8 @@ class RunPlan:
     """Where the answer may come when the redirect URI names only the origin."""
     answer_hosts: tuple[str, ...] = ()
     """Where the command's answer may send the browser when all is done."""
+    fetch_hosts: tuple[str, ...] = ()
+    """Pages whose own scripts send the answer; without it, a sign-in page that is no OAuth request may."""
     gate: Gate = field(default_factory=Gate)
     """What is known of its listener; what is not, the general rules say."""
     interactive: bool = False
@@ -408,7 +410,22 @@ class RunMachine:
         if leg.redirect is not None:
             number, leg.redirect = leg.redirect, None
             return [AnswerRedirect(number, yes=True)]
-        return [OpenBrowser(leg.number, leg.page.url, leg.authority)]
+        return [*self._let_in(leg), OpenBrowser(leg.number, leg.page.url, leg.authority)]
+
+    def _let_in(self, leg: _Leg) -> list[Action]:
+        """A page that names no port may be that of a listener which is served already."""
+        if leg.port is not None or self._rows is None:
+            return []
+        doors = [door for door in self._doors.values() if door.leg == 0 and door.state is _DoorState.OPEN]
+        return [
+            ServeBy(door.port, dial_addresses(self._rows, door.port), self._unnamed_rule(), self._policy)
+            for door in doors
+        ]
+
+    def _fetched_by(self, legs: Iterable[_Leg]) -> Widening:
+        """For the answer of these pages, whose own scripts may send it."""
+        origins = frozenset(leg.page.origin for leg in legs if not leg.page.by_oauth)
+        return Widening(origins=origins, fetch_hosts=self._plan.fetch_hosts)
 
     def _give_up(self, leg: _Leg) -> list[Action]:
         leg.state = LegState.REFUSED
@@ -481,7 +498,7 @@ class RunMachine:
             paths=paths,
             state=None if gate.ignore_state else page.state,
             form_post=posted,
-            wider=Widening(fragment=fragment, pages=bool(gate.pages)),
+            wider=replace(self._fetched_by([leg]), fragment=fragment, pages=bool(gate.pages)),
         )
 
     def _close_abandoned(self, rows: Collection[ListeningPort]) -> list[Action]:
@@ -525,8 +542,12 @@ class RunMachine:
         if len(self._doors) >= MAX_DOORS:
             return []
         self._doors[port] = _Door(port, leg=0)
-        rule = LegRule(leg=0, paths=frozenset(), state=None, form_post=True, wider=Widening(any_page=True))
-        return [OpenTunnel(port, dial_addresses(rows, port), rule, self._policy)]
+        return [OpenTunnel(port, dial_addresses(rows, port), self._unnamed_rule(), self._policy)]
+
+    def _unnamed_rule(self) -> LegRule:
+        shown = [leg for leg in self._legs.values() if leg.port is None and leg.state is LegState.SHOWN]
+        wider = replace(self._fetched_by(shown), any_page=True)
+        return LegRule(leg=0, paths=frozenset(), state=None, form_post=True, wider=wider)
 
     # --- doors -------------------------------------------------------------------------------------------------------
 

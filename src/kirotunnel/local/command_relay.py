@@ -65,14 +65,16 @@ class CommandRoute(Route):
         return await self._answered(request, None, gone)
 
     def preflight(self, request: Request) -> Answer:
-        """Allow the remote's own page to send what it asks about."""
+        """Allow a page that the gate lets in to send what it asks about."""
         wanted = {"method": "methods", "headers": "headers"}
         allowed = [
             (f"access-control-allow-{plural}", value)
             for single, plural in wanted.items()
             if (value := request.header(f"access-control-request-{single}")) is not None
         ]
-        return Answer(204, (("access-control-allow-origin", "null"), ("access-control-max-age", "60"), *allowed))
+        if request.header("access-control-request-private-network") is not None:
+            allowed.append(("access-control-allow-private-network", "true"))
+        return self._readable(request, Answer(204, (("access-control-max-age", "60"), *allowed)))
 
     async def close(self) -> None:
         """End the exchanges that still go on."""
@@ -167,10 +169,15 @@ class CommandRoute(Route):
         return quietening(_WITH_SCRIPTS.format(origins=origins) if scripts else WITHOUT_SCRIPTS)
 
     def _readable(self, request: Request, answer: Answer) -> Answer:
-        """A script of a page without an origin may read what it asked for."""
-        if request.header("origin") != "null":
+        """A script of a page that the gate lets in may read what it asked for (Fetch, CORS protocol)."""
+        origin, wider = request.header("origin"), self.rule.wider
+        if origin == "null":
+            return replace(answer, headers=(*answer.headers, ("access-control-allow-origin", "null")))
+        if origin is None or wider is None or not wider.lets_in(origin.lower()):
             return answer
-        return replace(answer, headers=(*answer.headers, ("access-control-allow-origin", "null")))
+        # Cookies are none of those that the command gets, whatever the script wants to send.
+        more = (("access-control-allow-origin", origin), ("access-control-allow-credentials", "true"))
+        return replace(answer, headers=(*answer.headers, *more))
 
 
 def _end_with(exchange: asyncio.Task[None], gone: Gone) -> None:

@@ -94,6 +94,8 @@ class Profile:
     """Hosts of its sign-in pages: opened without asking."""
     answer_hosts: tuple[str, ...] = ()
     """Hosts to which its answer to the callback sends the browser, when all is done."""
+    fetch_hosts: tuple[str, ...] = ()
+    """Hosts of pages whose own scripts send the answer to the CLI's listener, and read what it says."""
     ports: tuple[int, ...] = ()
     """Callback ports of a fixed list, in no particular order; none where any port will do."""
     callback_paths: tuple[str, ...] = ()
@@ -256,6 +258,7 @@ _CHECKS: Final[dict[str, Callable[[Any], str | None]]] = {
     "openers": _each(_PROGRAM, "name of a program"),
     "authorize_hosts": _hosts,
     "answer_hosts": _hosts,
+    "fetch_hosts": _hosts,
     "device_hosts": _hosts,
     "ports": _port,
     "callback_paths": _each(_PATH, "path, which begins with /"),

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.redaction import Secret
+from kirotunnel.wire.redirect import matches_host
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 # A callback without a known state must at least be one (RFC 6749 §4.1.2; kiro-cli's portal may send login_option only).
@@ -56,11 +57,20 @@ class Widening:
     """Whatever a tab goes to: no URL has said where the answer comes."""
     shown: bool = False
     """A page of the remote's is in the browser, and may send more: what it found in the fragment, a form."""
+    origins: frozenset[str] = frozenset()
+    """Origins (RFC 6454) of sign-in pages whose own scripts send the answer, from where they are."""
+    fetch_hosts: tuple[str, ...] = ()
+    """Host patterns of more such pages, over https."""
 
     @property
     def scripts(self) -> bool:
         """Whether the remote's pages are to do something by themselves."""
         return self.pages or self.fragment or self.any_page or self.start is not None
+
+    def lets_in(self, origin: str) -> bool:
+        """Whether scripts of that origin may speak to the listener, and read what it answers."""
+        host = origin.removeprefix("https://")
+        return origin in self.origins or (host != origin and matches_host(host, self.fetch_hosts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +101,8 @@ class RequestHead:
     body: bytes = b""
     as_page: bool = True
     """Whether it is asked for as the page of a tab, see `asked_as_page`."""
-    by_page: bool = False
-    """Whether a page without an origin asks for it by a script, as the remote's pages are, see `asked_by_page`."""
+    script_of: str = ""
+    """The origin of the page whose script asks, see `asking_script`; `null` for the remote's own pages."""
 
     @classmethod
     def of(cls, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> RequestHead:
@@ -104,7 +114,7 @@ class RequestHead:
             content_type=next((value for name, value in headers if name == "content-type"), ""),
             body=body,
             as_page=asked_as_page(headers),
-            by_page=asked_by_page(headers),
+            script_of=asking_script(headers),
         )
 
 
@@ -183,12 +193,16 @@ def asked_as_page(headers: Iterable[tuple[str, str]]) -> bool:
     )
 
 
-def asked_by_page(headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether a script of a page in a sandbox asks, and wants to read the answer: its origin is `null`."""
+def asking_script(headers: Iterable[tuple[str, str]]) -> str:
+    """The origin of the page that asks by a script, and wants to read the answer; empty where none does.
+
+    A page in a sandbox has the origin `null`.
+    """
     said: dict[str, set[str]] = {}
     for name, value in headers:
         said.setdefault(name, set()).add(value.strip().lower())
-    return said.get("origin") == {"null"} and said.get("sec-fetch-mode", _BY_SCRIPT) == _BY_SCRIPT
+    origins = said.get("origin", set())
+    return origins.pop() if len(origins) == 1 and said.get("sec-fetch-mode", _BY_SCRIPT) == _BY_SCRIPT else ""
 
 
 def _beyond(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) -> Decision | None:
@@ -199,6 +213,9 @@ def _beyond(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) 
         if wider is None or not _may_belong(rule, head, query):
             continue
         get = head.method == "GET"
+        scripted = head.script_of != "" and (
+            wider.lets_in(head.script_of) or (wider.shown and head.script_of == "null")
+        )
         if get and head.as_page and (_is_start(wider, head.target) or (wider.fragment and path in rule.paths)):
             # With a query of its own it would be a callback, and those were compared.
             if _is_start(wider, head.target) or _says_nothing(parameters):
@@ -209,9 +226,9 @@ def _beyond(head: RequestHead, path: str, query: str, rules: Sequence[LegRule]) 
             return _by_content(rule, head, parameters)  # a login of its own making, which has no state and any names
         elif wider.any_page and head.as_page and (get or head.method == "POST"):
             return _by_content(rule, head, parameters)
-        elif wider.shown and head.method == "OPTIONS" and head.by_page:
+        elif scripted and head.method == "OPTIONS":
             return Preflight(rule)
-        elif wider.shown and (head.by_page or head.as_page) and (get or head.method == "POST"):
+        elif (scripted or (wider.shown and head.as_page)) and (get or head.method == "POST"):
             return _by_content(rule, head, parameters)
     return None
 

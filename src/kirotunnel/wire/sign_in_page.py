@@ -46,6 +46,10 @@ class SignInPage:
     """OAuth 2.0 Form Post Response Mode: the answer is a POST."""
     fragment: bool = False
     """The answer is, or may be, in the fragment: the request that the browser sends has nothing of it."""
+    origin: str = ""
+    """Of the page (RFC 6454 §6.2), as a browser says it; empty for a page of the CLI's own listener."""
+    by_oauth: bool = True
+    """Whether it is an OAuth request (RFC 6749 §4.1.1); any other may bring its answer in any way."""
     start: Secret[str] | None = None
     """Path and query of a page of the CLI's own listener; None for any other page."""
 
@@ -61,7 +65,7 @@ def parse_sign_in_page(text: str, policy: UrlPolicy) -> SignInPage:
     checked = check_url(text, policy)
     parameters = _request_parameters(text)
     if parameters is None:
-        return SignInPage(url=checked.url, checked=checked, redirect=None)
+        return SignInPage(url=checked.url, checked=checked, redirect=None, origin=_origin(text), by_oauth=False)
     redirect = parse_redirect_uri(_return_address(parameters) or "")
     states = parameters.get("state", [])
     if len(states) > 1:
@@ -77,6 +81,8 @@ def parse_sign_in_page(text: str, policy: UrlPolicy) -> SignInPage:
         state=state,
         form_post=mode.startswith("form_post"),
         fragment=mode.startswith("fragment") or (not mode and _answers_in_fragment(parameters)),
+        origin=_origin(text),
+        by_oauth="response_type" in parameters,
     )
 
 
@@ -109,6 +115,13 @@ def _own_page(text: str) -> SignInPage:
         state=Secret(states[0]) if len(states) == 1 else None,
         start=Secret(f"{path}?{parts.query}" if parts.query else path),
     )
+
+
+def _origin(text: str) -> str:
+    parts = split_url(text)
+    usual = {"https": 443, "http": 80}.get(parts.scheme)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if parts.port in {None, usual} else f":{parts.port}")
 
 
 def _answers_in_fragment(parameters: dict[str, list[str]]) -> bool:

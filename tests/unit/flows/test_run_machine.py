@@ -127,13 +127,19 @@ def test_a_port_that_is_never_listened_on_ends_it_where_nobody_is_there() -> Non
         ("&response_type=code&response_mode=form_post", True, False),
         ("&response_type=token", True, True),
         ("&response_type=code&response_mode=fragment", True, True),
-        ("", True, True),
     ],
 )
 def test_what_the_url_says_of_its_answer_is_what_the_gate_lets_through(more: str, posted: bool, fragment: bool) -> None:
     (opened,) = feed(started(), m.UrlOpened(authorize(more=more)), looked(row()))
     assert isinstance(opened, m.OpenTunnel)
     assert (opened.rule.form_post, opened.rule.wider) == (posted, Widening(fragment=fragment))
+
+
+def test_what_is_no_oauth_request_may_have_its_answer_in_any_way_also_by_its_pages_own_script() -> None:
+    (opened,) = feed(started(fetch_hosts=("*.acme.example",)), m.UrlOpened(authorize(more="")), looked(row()))
+    assert isinstance(opened, m.OpenTunnel)
+    wider = Widening(fragment=True, origins=frozenset({"https://idp.example"}), fetch_hosts=("*.acme.example",))
+    assert (opened.rule.form_post, opened.rule.wider) == (True, wider)
 
 
 def test_a_profile_says_it_better() -> None:
@@ -306,6 +312,19 @@ def test_after_a_page_that_names_no_port_the_new_listener_is_the_one() -> None:
     feed(machine, m.UrlOpened("https://idp.example/cli-login"))
     assert feed(machine, looked(row(4711))) == []
     assert isinstance(feed(machine, looked(row(4711)))[0], m.OpenTunnel)
+
+
+def test_the_page_that_names_no_port_may_send_the_answer_by_its_script_once_somebody_has_said_yes_to_it() -> None:
+    machine = started(interactive=True)
+    feed(machine, m.UrlOpened("https://else.example/cli-login"), looked(row(4711)), looked(row(4711)))
+    (opened,) = feed(machine, m.TimerFired("unnamed-4711"), looked(row(4711)))
+    assert isinstance(opened, m.OpenTunnel)
+    assert opened.rule.wider == Widening(any_page=True)
+    feed(machine, m.TunnelReady(4711, ()))
+    _, served, shows = feed(machine, m.HostAllowed(1, True))
+    assert isinstance(served, m.ServeBy)
+    assert served.rule.wider == Widening(any_page=True, origins=frozenset({"https://else.example"}))
+    assert isinstance(shows, m.OpenBrowser)
 
 
 def test_a_listener_of_a_moment_is_none() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kirotunnel.redaction import Secret
@@ -85,6 +87,37 @@ def test_a_login_of_its_own_making_has_any_names_and_no_state(target: str, metho
     for headers in (PICTURE, STRANGER, AHEAD):
         assert isinstance(ask(own, target, FORM, *headers, method=method, body=body), Refuse)
     assert isinstance(ask(own, target.replace("/callback", "/other"), *NAVIGATION, method=method), Refuse)
+
+
+SITE = (*SCRIPT[:-1], ("origin", "https://app.acme.example"))
+OTHERS = (
+    "https://evil.example", "http://app.acme.example", "https://app.acme.example:8443", "https://acme.example",
+    "https://app.acme.example.evil.example", "null", "https://console.acme.example@evil.example",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wider", [{"origins": frozenset({"https://app.acme.example"})}, {"fetch_hosts": ("app.*.example",)}]
+)
+def test_the_sign_in_pages_own_script_may_send_the_answer_and_no_other(wider: dict[str, Any]) -> None:
+    fetched = rule(None, **wider)
+    assert isinstance(ask(fetched, "/success", *SITE, method="OPTIONS"), Preflight)
+    assert isinstance(ask(fetched, "/success", *SITE, method="POST", body=b'{"api_key": "k"}'), Forward)
+    assert isinstance(ask(fetched, "/done?token=t", *SITE), Forward)
+    assert isinstance(ask(fetched, "/status", *SITE), Pass)
+    assert isinstance(ask(fetched, "/favicon.ico", *SITE), Refuse)
+    assert isinstance(ask(fetched, "/success", *SITE, method="PUT"), Refuse)
+    assert isinstance(ask(fetched, "/success", *SITE, ("origin", "https://evil.example"), method="POST"), Refuse)
+    for other in OTHERS:
+        headers = (*SCRIPT[:-1], ("origin", other))
+        for method in ("OPTIONS", "POST", "GET"):
+            assert isinstance(ask(fetched, "/success?token=t", *headers, method=method), Refuse), other
+
+
+def test_with_a_state_the_sign_in_pages_script_must_not_bring_another() -> None:
+    fetched = rule(origins=frozenset({"https://app.acme.example"}))
+    for target, decision in (("/x?token=t&state=right", Forward), ("/x?token=t&state=wrong", Refuse)):
+        assert isinstance(ask(fetched, target, *SITE), decision)
 
 
 def test_without_a_fragment_the_bare_path_is_no_callback() -> None:

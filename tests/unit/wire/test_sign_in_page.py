@@ -74,6 +74,19 @@ def test_a_page_may_say_nothing_of_where_it_comes_back(url: str) -> None:
     assert not looks_like_sign_in(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://IDP.example/x?callback=http://localhost:1234/", "https://idp.example"),
+        ("https://idp.example:443/x", "https://idp.example"),
+        ("https://idp.example:8443/x", "https://idp.example:8443"),
+    ],
+)
+def test_the_origin_of_a_page_is_as_a_browser_says_it(url: str, origin: str) -> None:
+    assert page(url).origin == origin
+    assert not page(url).by_oauth
+
+
 def test_without_a_state_there_is_none() -> None:
     assert page(authorize(redirect_uri=HERE)).state is None
     assert page(authorize(redirect_uri=HERE, state="")).state is None
