@@ -130,6 +130,7 @@ def test_without_a_terminal_a_printed_address_is_opened(zoo: Zoo, tmp_path: Path
 
 STYLES: Final = (
     "at the end of a sentence", "in brackets", "in angle brackets", "in quotes", "as JSON", "in colours",
+    "as JSON with its slashes escaped", "as JSON with its ampersands escaped",
     "without a line end", "by and by", "after a spinner", "on the error stream",
     "in a box", "twice", "and opened", "opened and then printed", "opened twice, by two openers",
 )  # fmt: skip

@@ -23,6 +23,8 @@ STYLES = {
     "in angle brackets": lambda url: print(f"Sign in: <{url}>", flush=True),
     "in quotes": lambda url: print(f'Open "{url}" now', flush=True),
     "as JSON": lambda url: print(json.dumps({"event": "login", "url": url, "wait": True}), flush=True),
+    "as JSON with its slashes escaped": lambda url: print(json.dumps({"url": url}).replace("/", r"\/"), flush=True),
+    "as JSON with its ampersands escaped": lambda url: print(json.dumps([url]).replace("&", r"\u0026"), flush=True),
     "in colours": lambda url: print(
         f"\x1b[1mOpen\x1b[0m \x1b[38;5;33m{url[:20]}\x1b[36m{url[20:]}\x1b[0m\x1b[K", flush=True
     ),

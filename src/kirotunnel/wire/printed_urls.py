@@ -1,4 +1,4 @@
-"""Find the URLs in what any command prints: plain, behind a hyperlink (OSC 8), or broken at the terminal's edge.
+"""Find the URLs in what any command prints: plain, in JSON, behind a link (OSC 8), or broken at the terminal's edge.
 
 A program that draws its screen itself wraps a long URL hard: a line break where there is none. Such a piece fills its
 line to the edge, and what follows is one word of a URL's characters.
@@ -21,7 +21,11 @@ USUAL_WIDTH: Final = 80
 _EDGE: Final = 6
 """Columns that a frame may leave free at its right side."""
 
-_URL: Final = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f\"'<>`\u2500-\u257f|]+")
+# No backslash but what writers of JSON put into a URL: `\/` for a slash, `\u0026` and `\u003d` for & and =.
+_URL: Final = re.compile(
+    r"https?:(?://|\\/\\/)(?:[^\s\x00-\x1f\x7f-\x9f\"'<>`\u2500-\u257f|\\]|\\/|\\u0026|\\u003[dD])+"
+)
+_WRITTEN: Final = {r"\/": "/", r"\u0026": "&", r"\u003d": "=", r"\u003D": "="}
 _PIECE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%{}]+")
 # A frame around it: box-drawing, an ASCII bar, and the blanks inside.
 _FRAME: Final = " \t|" + "".join(map(chr, range(0x2500, 0x2580)))
@@ -103,7 +107,11 @@ class PrintedUrls:
 
 
 def _tidy(url: str) -> str:
-    return url.rstrip(".,;)]")
+    url = url.rstrip(".,;)]")
+    if "\\" in url:
+        for written, character in _WRITTEN.items():
+            url = url.replace(written, character)
+    return url
 
 
 class SaidLine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,12 @@ def wrapped(url: str, width: int, join: str = "\r\n") -> str:
         f'Open "{URL}", please\r\n',
         f"({URL})\n",
         f"\x1b[1;4m{URL}\x1b[0m\n",
+        json.dumps({"url": URL}),
+        json.dumps({"message": f"Open {URL}\n", "level": "info"}),
+        json.dumps(json.dumps({"message": f"Open {URL}\n"})),
+        json.dumps({"url": URL}).replace("/", r"\/"),
+        json.dumps({"url": URL}).replace("&", r"\u0026").replace("=", r"\u003d"),
+        '{"text": "Open \\u003c' + URL.replace("&", r"\u0026") + '\\u003e"}',
         f"⠋ waiting\r⠙ waiting\r{URL}\n",
         f"To sign in, \x1b]8;id=1;{URL}\x1b\\click here\x1b]8;;\x1b\\ please.\n",
         f"\x1b]8;;{URL}\x07click here\x1b]8;;\x07\n",
