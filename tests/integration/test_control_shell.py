@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from kirotunnel.errors import ConnectionLostError
 from kirotunnel.profiles.profile import profile_for
-from kirotunnel.ssh.control import ControlShell
+from kirotunnel.ssh.control import ControlShell, opened_url
 from kirotunnel.ssh.this_machine import this_machine
 from kirotunnel.wire.examined import read_examined
+from kirotunnel.wire.records import Record
 
 
 async def test_who_waits_for_an_answer_is_told_at_once_that_the_shell_was_let_go_of() -> None:
@@ -52,4 +55,20 @@ async def test_a_job_that_reads_nothing_does_not_keep_the_shell_from_answering()
             other.stdin.write(b"echo here\n")
             assert await other.stdout.read(100) == b"here\n"
             assert await shell.listeners() is not None
+        assert await shell.finish()
+
+
+@pytest.mark.parametrize("length", [20, 5_000, 60_000])
+async def test_an_opened_url_comes_whole_whatever_else_is_said_meanwhile(length: int) -> None:
+    urls = [f"https://{number}.example/{'a' * length}" for number in range(5)]
+    heard: asyncio.Queue[Record] = asyncio.Queue()
+    async with this_machine() as session, asyncio.timeout(60):
+        shell = ControlShell(session, heard.put_nowait)
+        directory = await shell.prepare_command("", openers=["xdg-open"], lease_s=60)
+        job = await shell.start_job()
+        job.stdin.write(b"yes | head -c 300000\n")
+        time.sleep(0.5)  # nothing is read meanwhile: the job fills the pipe, and waits
+        for url in urls:
+            subprocess.run([f"{directory}/bin/xdg-open", url], check=True)
+        assert [opened_url(await heard.get()) for _ in urls] == urls
         assert await shell.finish()

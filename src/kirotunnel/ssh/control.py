@@ -27,6 +27,7 @@ from kirotunnel.ssh.scripts import assignments, function, read_script
 from kirotunnel.ssh.session import Process, Session, connection_lost
 from kirotunnel.wire.listeners import ListeningPort
 from kirotunnel.wire.records import (
+    MAX_RECORD,
     Record,
     RecordReader,
     RemoteFacts,
@@ -52,6 +53,8 @@ _STDERR_KEPT: Final = 2000
 _PID: Final = re.compile(r"[0-9]{1,10}")
 _OF_THE_LOGIN: Final = frozenset({"url", "out64", "out16", "exited", "typed", "gone"})
 """Records that are no answer: what comes of the login, as it comes."""
+_PIECES_OF_A_URL: Final = frozenset({"url64", "url16"})
+"""Records of a long URL, which come before its own: that has no text then."""
 _OF_A_JOB: Final = frozenset({"job64", "job16", "job-ended"})
 MAX_HEARD: Final = 32 * 1024 * 1024
 """Bytes of one shell: the whole of a CLI's output (8 MiB, as text), and whatever a noisy login shell adds."""
@@ -93,6 +96,7 @@ class ControlShell:
         self._collected_size = 0
         self._heard_size = 0
         self._flooded = False
+        self._long_url = bytearray()
         self._answered: asyncio.Future[list[Record]] | None = None
         self._awaited = ""
         self._stderr = bytearray()
@@ -347,7 +351,12 @@ class ControlShell:
     def _dispatch(self, record: Record) -> None:
         if record.key in _OF_A_JOB:
             self._hear_job(record)
+        elif record.key in _PIECES_OF_A_URL:
+            self._long_url += decoded(record.key, record.value)[: MAX_RECORD - len(self._long_url)]
         elif record.key in _OF_THE_LOGIN:
+            if record.key == "url" and self._long_url:
+                record = Record("url", record.value + self._long_url.decode("utf-8", "replace"))
+                self._long_url.clear()
             if self._hear is not None:
                 self._hear(record)
         elif record.key == "done" and record.value == self._awaited:

@@ -264,7 +264,7 @@ urls_and_end() {
 	while :; do
 		while IFS= read -r line <&8 || { part=$part$line && false; }; do
 			number=$((number + 1))
-			[ "$number" -le "$1" ] || say url "$number" "$part$line"
+			[ "$number" -le "$1" ] || say_url "$number" "$part$line"
 			part=
 		done
 		gen=
@@ -282,7 +282,18 @@ urls_and_end() {
 	kill -KILL "$$" 2>/dev/null
 }
 
-# In pieces that a pipe takes whole, so that nothing of ours gets into their middle; BusyBox' tail looks once a second.
+# say_url NUMBER URL: a long one in pieces before it, as all that is said here has to go into the pipe whole: else what
+# another process of ours says gets into its middle.
+say_url() {
+	if [ "${#2}" -gt 2000 ]; then
+		encoding
+		printf '%s' "$2" | while piece url; do :; done
+		set -- "$1" ''
+	fi
+	say url "$1" "$2"
+}
+
+# In pieces, as a long URL; BusyBox' tail looks once a second.
 output() {
 	exec </dev/null
 	alone
