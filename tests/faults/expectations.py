@@ -21,7 +21,7 @@ slow             ok     ok    ok   ok   ok    ok    ok   ok   ok    ok   ok   ok
 pieces           ok     ok    ok   ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 reset            301    301   301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 closed           301    301   301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
-corrupt          ·      ·     301  ok  ok/501 ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
+corrupt          ·      ·     301  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 silent           306    306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 silent_up        306    306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
 silent_down      306    306   306  ok   ok    ok    ok   ok   ok    ok   ok   ok   ok     ok   ok     ok
@@ -53,7 +53,6 @@ REASONS: Final = {
     "305": "the other machine was not reached again before the time was over",
 }
 REASONS_OF: Final = {
-    "corrupt": "the port was let go of there with the connection, in the moment in which the CLI chose its own",
     "CLI_killed": "the login itself is gone, with what the person had done for it so far",
     "reboot": "nothing survives that: the CLI was gone when the machine came back",
     "holder_killed": "the CLI ends with what holds it",

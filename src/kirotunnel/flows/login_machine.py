@@ -464,9 +464,10 @@ class LoginMachine:
         return self._fail(error, anew=self._can_be_steered(leg, error))
 
     def _can_be_steered(self, leg: _Leg, error: KirotunnelError) -> bool:
-        """Whether somebody took the port here after the look at it, and the CLI may have another of its list."""
+        """Whether the CLI may have another port of its list: somebody took this one here after the look at it, or it
+        was held there, and let go of with a connection that was lost, in the moment in which the CLI chose."""
         listed = leg.url is not None and leg.url.redirect.port in self._plan.profile.ports
-        known = leg.url is not None and leg.url.redirect.port in self._busy_here
+        known = leg.url is not None and leg.url.redirect.port in self._busy_here and not self._drops
         nobody_was_asked = not any(other.shown for other in self._legs.values())
         return error.code == LocalPortError.code and nobody_was_asked and listed and not known
 

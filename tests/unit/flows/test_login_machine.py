@@ -398,18 +398,26 @@ def test_a_port_that_nothing_listens_on_because_the_cli_is_ending_is_not_what_is
 
 
 @pytest.mark.parametrize(
-    ("error", "busy_before", "anew"),
+    ("error", "busy_before", "lost", "anew"),
     [
-        (LocalPortError("port 3128 is in use by squid"), {}, True),
-        (LocalPortError("port 3128 is in use by squid"), {3128: "squid"}, False),  # there was no holding it there
-        (PortAwaitedError("port 3128 is in use by attach"), {}, False),
+        (LocalPortError("port 3128 is in use by squid"), {}, False, True),
+        (
+            LocalPortError("port 3128 is in use by squid"),
+            {3128: "squid"},
+            False,
+            False,
+        ),  # there was no holding it there
+        (LocalPortError("port 3128 is in use by squid"), {3128: "squid"}, True, True),  # or it ended with a connection
+        (PortAwaitedError("port 3128 is in use by attach"), {}, False, False),
     ],
 )
 def test_a_port_that_is_taken_here_ends_this_start(
-    error: LocalPortError, busy_before: dict[int, str], anew: bool
+    error: LocalPortError, busy_before: dict[int, str], lost: bool, anew: bool
 ) -> None:
     machine = LoginMachine(plan())
     machine.begin(facts(), PortFacts(here=busy_before, there={}))
+    for event in (Disconnected("corrupt", resumable=True), Reconnected(1, held=True)) if lost else ():
+        machine.feed(event)
     for event in (RemoteStarted(), UrlOpened(PORTAL), ListenerChecked(1, True)):
         machine.feed(event)
     *closing, end = machine.feed(TunnelFailed(1, error))
