@@ -329,6 +329,8 @@ def terminal_size(pid: int) -> tuple[int, int] | None:
     try:
         size = os.get_terminal_size(descriptor)
         return (size.columns, size.lines)
+    except OSError:  # it has another input by now
+        return None
     finally:
         os.close(descriptor)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from subprocess import PIPE
 from typing import Final
 
@@ -42,6 +42,14 @@ ASK_S: Final = 45.0
 """Seconds for the engines to answer: kubectl has 15 for each of two readings of a pod's name."""
 ENTER_S: Final = 30.0
 """Seconds for a shell inside to speak."""
+WATCHED: Final = (
+    "[ -r /proc/self/stat ] && (while read -r stat </proc/$$/stat; do set -- ${stat##*) }; "
+    '[ "$2" = "$PPID" ] || { sleep 1; kill -9 $$; break; }; sleep 2; done) </dev/null >/dev/null 2>&1 & exec "$@"'
+)
+"""Become this engine's client, which is killed where it outlives the server's process of our connection.
+
+podman's waits for ever where its container was restarted (seen with 4.3.1).
+"""
 _ENDED_S: Final = 1.0
 """Seconds for an exit code to follow the end of the output."""
 _HELLO: Final = """\
@@ -106,8 +114,13 @@ class ContainerSession:
     ) -> Process:
         """Run a command inside; with a terminal there, the engine's client has one on the host as well."""
         _, *words = command.split()
-        outer = " ".join(("exec", *self.entry.command(words, terminal=term_type is not None)))
+        outer = self._client(words, terminal=term_type is not None)
         return _Inside(await self._host.start(outer, term_type=term_type, term_size=term_size, stdin=stdin), self)
+
+    def _client(self, words: Sequence[str], *, terminal: bool = False) -> str:
+        client = self.entry.command(words, terminal=terminal)
+        # The system ends what has a terminal with it.
+        return " ".join(("exec", *client) if terminal else ("exec", "/bin/sh", "-c", f"'{WATCHED}'", "sh", *client))
 
     async def dial(self, port: int, address: str = "127.0.0.1") -> ByteStream:
         """Never: only commands go inside. Raises ForwardingRefusedError."""
@@ -116,8 +129,7 @@ class ContainerSession:
     async def try_shell(self) -> None:
         """See that a shell inside speaks, and whose network it has. Raises TargetError and its kin (KT2xx)."""
         nonce = secrets.token_hex(12)
-        outer = " ".join(("exec", *self.entry.command(("/bin/sh",))))
-        process = await self._host.start(outer)
+        process = await self._host.start(self._client(("/bin/sh",)))
         said, words = b"", b""
         try:
             async with asyncio.timeout(ENTER_S):

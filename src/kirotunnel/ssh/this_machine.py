@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import shlex
 import signal
 import struct
 from collections.abc import AsyncIterator
@@ -52,8 +53,8 @@ class ThisMachine:
         term_size: tuple[int, int] | None = None,
         stdin: int = PIPE,
     ) -> Process:
-        """Run `exec WORD…`, the words as they stand. Raises SessionRefusedError."""
-        _, *words = command.split()
+        """Run `exec WORD…`: no shell, only its quotes. Raises SessionRefusedError."""
+        _, *words = shlex.split(command)
         terminal = _Terminal(term_size or (80, 24)) if term_type else None
         output = terminal.far_end if terminal else PIPE
         try:

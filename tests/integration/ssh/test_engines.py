@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -176,3 +177,17 @@ def test_an_engine_that_hangs_is_not_left_on_the_host(
     process.send_signal(number)
     assert finish(process, 20).code == (-9 if number is signal.SIGKILL else 130)
     assert remote.leftovers_after(10) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_client_that_hangs_ends_after_its_server(shell: str, programs: Path, tmp_path: Path) -> None:
+    require(*SHELLS[shell][:1])
+    install(programs, "docker", HANGS)
+    command = shlex.join([*SHELLS[shell], "-c", container.WATCHED, "sh", f"{programs}/docker"])
+    server = subprocess.Popen(["/bin/sh", "-c", f"{command} & wait"], stdin=subprocess.PIPE)
+    assert wait_until(lambda: hanging(tmp_path))
+    time.sleep(2.5)  # longer than between two looks
+    assert len(hanging(tmp_path)) == 1
+    server.kill()
+    server.communicate(timeout=10)
+    assert wait_until(lambda: hanging(tmp_path) == [])
