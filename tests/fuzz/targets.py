@@ -574,7 +574,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 async def _listen(pieces: list[bytes]) -> _Heard:
     told = _Told()
     login = HeldCLI(told)
-    shell = ControlShell(_Place(), login.hear)  # type: ignore[arg-type]  # what it uses of it
+    shell = ControlShell(_Place(), login.hear)
     shell._reader = RecordReader(NONCE)
     shell._process = _Channel.of(pieces)
     shell._awaited, shell._answered = AWAITED, asyncio.get_running_loop().create_future()
@@ -585,7 +585,7 @@ async def _listen(pieces: list[bytes]) -> _Heard:
     answer = None if shell._answered.exception() is not None else shell._answered.result()
     assert (login.urls, login.received) == (
         sum(what[0] == "url" for what in told.all),
-        sum(len(what[1]) for what in told.all if what[0] == "printed"),  # type: ignore[arg-type]  # these are bytes
+        sum(len(what[1]) for what in told.all if what[0] == "printed"),
     )
     return _Heard(told.all, [await job.stdout.read() for job in jobs], answer, shell.over.result())
 
@@ -596,8 +596,8 @@ def control(data: bytes) -> None:
     ends = [i for i, what in enumerate(heard.told) if what[0] == "ended"]
     assert len(ends) <= 1
     assert all(what[0] != "printed" for i, what in enumerate(heard.told) if ends and i > ends[0])
-    assert sum(map(len, heard.jobs)) + sum(len(what[-1]) for what in heard.told if what[0] == "printed") <= len(data)  # type: ignore[arg-type]  # these are bytes
-    assert all("\n" not in what[1] for what in heard.told if what[0] == "url")  # type: ignore[operator]  # these are texts
+    assert sum(map(len, heard.jobs)) + sum(len(what[-1]) for what in heard.told if what[0] == "printed") <= len(data)
+    assert all("\n" not in what[1] for what in heard.told if what[0] == "url")
     assert (heard.answer is not None) is bool(
         re.search(rb"(?m)^%b done %b\r*\n" % (NONCE.encode(), AWAITED.encode()), _without_marks_before(data))
     )
@@ -620,7 +620,7 @@ def greetings(data: bytes) -> None:
             said, rest = await _greeting(process, NONCE)
         except ConnectionResetError:
             return None
-        stream = _CommandStream(process, rest, _Place())  # type: ignore[arg-type]  # what it uses of it
+        stream = _CommandStream(process, rest, _Place())
         rest = b""
         while more := await stream.read(100):
             rest += more

@@ -35,10 +35,14 @@ whoami) exit 1 ;;
 esac
 echo begun
 xdg-open "https://sign-in.example/?x=1"
+xdg-open "https://sign-in.example/?x=$(printf '%05000d' 2)"
 read -r line
 echo "got $line"
 exit 3
 """
+
+
+URLS: Final = ["https://sign-in.example/?x=1", f"https://sign-in.example/?x={2:05000}"]
 
 
 class WithShell(ThisMachine):
@@ -84,7 +88,7 @@ class Login:
 
     def _new_shell(self) -> ControlShell:
         number = len(self._shells) + 1
-        shell = ControlShell(self._machine, self.held.hear, token=self.held.token, number=number)  # type: ignore[arg-type]  # what it uses of it
+        shell = ControlShell(self._machine, self.held.hear, token=self.held.token, number=number)
         self._shells.append(shell)
         return shell
 
@@ -97,7 +101,7 @@ class Login:
         await shell.set_runner(runner(("login",), self._profile))
         self.held.use(shell)
         await shell.start_cli(lease_s=lease_s, terminal=TERMINAL)
-        assert await until(lambda: b"begun" in self.told.output and bool(self.told.urls)), self.told.output
+        assert await until(lambda: b"begun" in self.told.output and self.told.urls == URLS), self.told.output
         return shell
 
     async def go_on(self) -> tuple[ControlShell, str]:
@@ -158,7 +162,7 @@ async def login(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     made.close()
     await machine.end_all()
     for started in machine._started:  # what else had the pipes is being killed, too
-        started._process._transport.close()  # type: ignore[attr-defined]  # asyncio has no other way
+        started._process._transport.close()
     await asyncio.sleep(0)
 
 
@@ -166,7 +170,7 @@ async def test_a_login_that_goes_well(login: Login) -> None:
     shell = await login.begin()
     login.held.type(b"well\r")
     assert await until(lambda: login.told.end is not None)
-    assert (login.told.end, login.told.urls) == (("exited", 3), ["https://sign-in.example/?x=1"])
+    assert (login.told.end, login.told.urls) == (("exited", 3), URLS)
     assert b"got well" in login.told.output
     assert await shell.finish()
     assert await until(login.nothing_left), login.processes()
@@ -181,7 +185,7 @@ async def test_a_login_that_another_connection_goes_on_with(login: Login) -> Non
     assert await until(lambda: login.told.end is not None)
     assert (login.told.end, login.told.urls, login.told.output.count(b"begun")) == (
         ("exited", 3),
-        ["https://sign-in.example/?x=1"],
+        URLS,
         1,
     )
     assert await second.finish()

@@ -111,7 +111,7 @@ class ReachingBrowser(RobotBrowser):
     bait: Bait
 
     def __init__(self, method: str) -> None:
-        super().__init__(method)  # type: ignore[arg-type]  # one of its methods
+        super().__init__(method)
         self.taken: list[bytes] = []
         self.tried = 0
 

@@ -352,7 +352,8 @@ class ControlShell:
         if record.key in _OF_A_JOB:
             self._hear_job(record)
         elif record.key in _PIECES_OF_A_URL:
-            self._long_url += decoded(record.key, record.value)[: MAX_RECORD - len(self._long_url)]
+            piece = decoded(record.key, record.value).replace(b"\n", b"")  # which ours never has
+            self._long_url += piece[: MAX_RECORD - len(self._long_url)]
         elif record.key in _OF_THE_LOGIN:
             if record.key == "url" and self._long_url:
                 record = Record("url", record.value + self._long_url.decode("utf-8", "replace"))
