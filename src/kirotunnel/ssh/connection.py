@@ -12,6 +12,7 @@ import errno
 import ipaddress
 import os
 import random
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -582,8 +583,8 @@ def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Pa
     except asyncssh.Error as exc:
         raise SSHError(f"cannot connect to {where}: {one_line(str(exc))}") from exc
     except OSError as exc:
-        no_one = exc.errno in _UNREACHABLE or isinstance(exc, ConnectionRefusedError)
-        raise SSHError(f"cannot connect to {where}: {_os_words(exc)}", _up_hint(endpoint) if no_one else None) from exc
+        nobody = _errno(exc) in {errno.ECONNREFUSED, *_UNREACHABLE}
+        raise SSHError(f"cannot connect to {where}: {_os_words(exc)}", _up_hint(endpoint) if nobody else None) from exc
 
 
 def _up_hint(endpoint: Endpoint) -> str:
@@ -602,11 +603,18 @@ def _its_host(step: _Step) -> str:
 
 
 def _os_words(exc: OSError) -> str:
-    if isinstance(exc, ConnectionRefusedError):
+    number = _errno(exc)
+    if number == errno.ECONNREFUSED:
         return "connection refused"
-    if exc.errno in _UNREACHABLE:
+    if number in _UNREACHABLE:
         return "no route to the host"
-    return one_line(exc.strerror or os.strerror(exc.errno or 0) if exc.errno else str(exc))
+    return one_line(exc.strerror or os.strerror(number) if number else str(exc))
+
+
+def _errno(exc: OSError) -> int | None:
+    """Of a host with several addresses asyncio gives only the text of all their errors: the most telling of these."""
+    numbers = [exc.errno] if exc.errno else [int(found) for found in re.findall(r"\[Errno (\d+)\]", str(exc))]
+    return errno.ECONNREFUSED if errno.ECONNREFUSED in numbers else next(reversed(numbers), None)
 
 
 def _key_hint(found: Identities, unlocker: Unlocker, patient: _Patient) -> str | None:

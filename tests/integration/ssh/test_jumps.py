@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,6 +237,24 @@ async def test_a_host_with_ipv6_alone(remote: RemoteMachine, route: MakeRoute) -
         server.stop()
         subprocess.run(f"ip -6 addr del {ours}/64 dev {remote.namespace.link}".split(), check=True)
         remote.run(f"ip -6 addr del {theirs}/64 dev eth0")
+
+
+async def test_a_host_with_several_addresses_that_all_refuse(
+    sshd: Server, route: MakeRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = socket.getaddrinfo
+    addresses = ["::1", "127.0.0.1"]
+
+    def resolve(host: str, port: int, *more: Any, **named: Any) -> list[Any]:
+        found = [asked(address, port, type=socket.SOCK_STREAM)[0] for address in addresses]
+        return found if host == "dual.example" else asked(host, port, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    entry = sshd.entry("box", "bash", HostName="dual.example", Port="9")
+    with pytest.raises(SSHError) as caught:
+        await route(entry).user_at("box")
+    assert caught.value.message == "cannot connect to bash@dual.example:9: connection refused"
+    assert "port 9" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", ["sshd", "dropbear"])
