@@ -22,7 +22,7 @@ from kirotunnel.errors import SessionRefusedError
 from kirotunnel.ssh.session import ByteReader, ByteWriter, Process
 
 _BUFFER: Final = 256 * 1024
-"""Bytes of output that wait to be read; what comes then waits in the terminal."""
+"""Bytes of output that wait to be read; what comes then waits in the terminal, or in the pipe."""
 _END_S: Final = 2.0
 """Seconds for killed processes to be gone."""
 
@@ -57,8 +57,11 @@ class ThisMachine:
         _, *words = shlex.split(command)
         terminal = _Terminal(term_size or (80, 24)) if term_type else None
         output = terminal.far_end if terminal else PIPE
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            # As asyncio.create_subprocess_exec does it, which keeps the transport to itself.
+            transport, protocol = await loop.subprocess_exec(
+                lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=_BUFFER, loop=loop),
                 *words,
                 stdin=terminal.far_end if terminal else stdin,
                 stdout=output,
@@ -73,7 +76,7 @@ class ThisMachine:
         finally:
             if terminal is not None:
                 terminal.hand_over()
-        started = _Started(process, terminal)
+        started = _Started(asyncio.subprocess.Process(transport, protocol, loop), transport, terminal)
         self._started.append(started)
         return started
 
@@ -100,8 +103,14 @@ async def this_machine() -> AsyncIterator[ThisMachine]:
 class _Started:
     """A process of ours, with the face of one over SSH."""
 
-    def __init__(self, process: asyncio.subprocess.Process, terminal: _Terminal | None) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        transport: asyncio.SubprocessTransport,
+        terminal: _Terminal | None,
+    ) -> None:
         self._process = process
+        self._transport = transport
         self._terminal = terminal
         ended = asyncio.StreamReader()
         ended.feed_eof()
@@ -145,6 +154,8 @@ class _Started:
             self._terminal.close()
         if self._process.returncode is None:
             self._signal(signal.SIGKILL)
+        # What it has said and nobody reads keeps a pipe open, and so does what outlives it: neither would ever end.
+        self._transport.close()
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
