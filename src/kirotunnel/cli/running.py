@@ -100,7 +100,7 @@ def failure(error: KirotunnelError) -> ev.Failed:
 async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
     """Turn the first SIGINT, SIGTERM or SIGHUP into cancellation: what is open is closed, here and there.
 
-    Further ones are passed over while that goes on; it is bounded.
+    Further ones are passed over while that goes on, until the loop is closed; it is bounded.
     """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(DaemonThreads())
@@ -122,11 +122,6 @@ async def _with_signals(flow: Callable[[], Awaitable[int]]) -> int:
         if not received:
             raise
         return 128 + received[0]
-    finally:
-        for name in _SIGNALS:
-            if number := getattr(signal, name, None):
-                with contextlib.suppress(NotImplementedError):  # as above
-                    loop.remove_signal_handler(number)
 
 
 class _Redacting(logging.Formatter):
