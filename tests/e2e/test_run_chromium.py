@@ -27,6 +27,7 @@ HABITS: Final = {
     "binds 0.0.0.0": (["binds", "0.0.0.0"], ["GET /callback"]),
     "answers slowly": (["slow", "8"], ["GET /callback"]),
     "fragment, in a query": (["fragment", "query"], ["GET /", "GET /token"]),
+    "fragment, of a page without a type": (["fragment", "unlabelled"], ["GET /", "GET /token"]),
     "fragment, in the page's own address": (["fragment", "again"], ["GET /", "GET /token"]),
     "fragment, as JSON": (["fragment", "json"], ["GET /", "POST /token"]),
     "fragment, as a form": (["fragment", "form"], ["GET /", "POST /token"]),

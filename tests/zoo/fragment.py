@@ -12,6 +12,7 @@ from keeper import Listener, authorize_url, code_for, finish, new_state, open_in
 # By what the page sends it: linode-cli's XMLHttpRequest is as in its own page.
 SCRIPTS = {
     "query": "fetch('/token?' + said).then(r => r.text()).then(text => document.body.append(text));",
+    "unlabelled": "fetch('/token?' + said).then(r => r.text()).then(text => document.body.append(text));",
     "path": "let r = new XMLHttpRequest(); r.open('GET', '/token/' + said); r.send(); document.body.append('Success!')",
     "again": "location.replace('/token?' + said)",
     "json": """fetch('/token', {method: 'POST', headers: {'Content-Type': 'application/json'}, body:
@@ -27,7 +28,8 @@ page = f"<body><h1>One moment</h1><script>let said = location.hash.slice(1);\n{S
 listener, state = Listener(), new_state()
 url = authorize_url(f"http://localhost:{listener.port}/", state, response_type="token")
 open_in_browser(url.replace(f"&state={state}", "") if how == "path" else url)
-listener.visit_of("/").answer(body=page)
+# OCI's CLI (3.95) does not say that its page is HTML.
+listener.visit_of("/").answer(body=page, Content_Type="" if how == "unlabelled" else "text/html")
 visit = listener.visit()
 while not visit.path.startswith("/token"):
     visit.answer("404 Not Found", "")

@@ -77,8 +77,10 @@ class Visit:
         return {name: values[0] for name, values in parse_qs(self.body).items()}
 
     def answer(self, status: str = "200 OK", body: str = "<h1>You can close this window</h1>", **headers: str) -> None:
-        """Answer, and end the connection."""
-        lines = [f"HTTP/1.1 {status}", "Content-Type: text/html", f"Content-Length: {len(body)}", "Connection: close"]
+        """Answer, and end the connection. An empty header is left out."""
+        headers = {"Content_Type": "text/html", "Content_Length": str(len(body)), "Connection": "close"} | headers
+        headers = {name: value for name, value in headers.items() if value}
+        lines = [f"HTTP/1.1 {status}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         try:
             self.connection.sendall(("\r\n".join([*lines, "", body])).encode())

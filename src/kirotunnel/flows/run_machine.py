@@ -424,8 +424,9 @@ class RunMachine:
 
     def _fetched_by(self, legs: Iterable[_Leg]) -> Widening:
         """For the answer of these pages, whose own scripts may send it."""
-        origins = frozenset(leg.page.origin for leg in legs if not leg.page.by_oauth)
-        return Widening(origins=origins, fetch_hosts=self._plan.fetch_hosts)
+        pages = [leg.page for leg in legs if not leg.page.by_oauth]
+        below = (f"*.{page.checked.host}" for page in pages if page.checked is not None)  # as `acme.dagster.cloud`
+        return Widening(origins=frozenset(page.origin for page in pages), fetch_hosts=(*self._plan.fetch_hosts, *below))
 
     def _give_up(self, leg: _Leg) -> list[Action]:
         leg.state = LegState.REFUSED

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -153,20 +153,20 @@ class CommandRoute(Route):
                 # What the command wanted to show after its sign-in is not worth a question.
                 return self.page(Page.HANDED_OVER if after_callback else Page.FORBIDDEN_REDIRECT)
             headers.append(("location", location))
-        return Answer(response.status, (*headers, *self._quietening()), response.body)
+        return Answer(response.status, (*headers, *self._quietening(headers)), response.body)
 
     async def _may_go(self, location: str, *, after_callback: bool) -> bool:
         if self.judge is None:
             return may_go_to(location, self.policy)
         return await self.judge(location, after_callback)
 
-    def _quietening(self) -> list[tuple[str, str]]:
+    def _quietening(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         wider = self.rule.wider
         scripts = wider is not None and wider.scripts
         if wider is not None and scripts and not wider.shown:
             self.rule = replace(self.rule, wider=replace(wider, shown=True))
         origins = " ".join(f"http://{name}:{self.port}" for name in ("localhost", "127.0.0.1", "[::1]"))
-        return quietening(_WITH_SCRIPTS.format(origins=origins) if scripts else WITHOUT_SCRIPTS)
+        return quietening(_WITH_SCRIPTS.format(origins=origins) if scripts else WITHOUT_SCRIPTS, headers)
 
     def _readable(self, request: Request, answer: Answer) -> Answer:
         """A script of a page that the gate lets in may read what it asked for (Fetch, CORS protocol)."""

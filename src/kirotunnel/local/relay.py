@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -204,7 +204,7 @@ class Route:
             if follow_up is None and not may_go_to(location, self.policy):
                 return self.page(Page.FORBIDDEN_REDIRECT), None
             headers.append(("location", location))
-        headers += quietening(WITHOUT_SCRIPTS)
+        headers += quietening(WITHOUT_SCRIPTS, headers)
         return Answer(response.status, tuple(headers), response.body), follow_up
 
     def _finish(self, error: KirotunnelError | None) -> None:
@@ -213,13 +213,12 @@ class Route:
             self.observer.delivered(error)
 
 
-def quietening(policy: str) -> list[tuple[str, str]]:
-    """The headers by which a page of the remote's does nothing but what that policy allows."""
-    return [
-        ("content-security-policy", policy),
-        ("referrer-policy", "no-referrer"),
-        ("x-content-type-options", "nosniff"),
-    ]
+def quietening(policy: str, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """By which a page of the remote's, which has these headers, does nothing but what that policy allows."""
+    quiet = [("content-security-policy", policy), ("referrer-policy", "no-referrer")]
+    if any(name == "content-type" for name, _ in headers):  # else the browser has to guess (OCI's CLI, 3.95)
+        quiet.append(("x-content-type-options", "nosniff"))
+    return quiet
 
 
 def with_parameter(url: str, parameter: str) -> str:

@@ -138,7 +138,8 @@ def test_what_the_url_says_of_its_answer_is_what_the_gate_lets_through(more: str
 def test_what_is_no_oauth_request_may_have_its_answer_in_any_way_also_by_its_pages_own_script() -> None:
     (opened,) = feed(started(fetch_hosts=("*.acme.example",)), m.UrlOpened(authorize(more="")), looked(row()))
     assert isinstance(opened, m.OpenTunnel)
-    wider = Widening(fragment=True, origins=frozenset({"https://idp.example"}), fetch_hosts=("*.acme.example",))
+    hosts = ("*.acme.example", "*.idp.example")
+    wider = Widening(fragment=True, origins=frozenset({"https://idp.example"}), fetch_hosts=hosts)
     assert (opened.rule.form_post, opened.rule.wider) == (True, wider)
 
 
@@ -323,7 +324,8 @@ def test_the_page_that_names_no_port_may_send_the_answer_by_its_script_once_some
     feed(machine, m.TunnelReady(4711, ()))
     _, served, shows = feed(machine, m.HostAllowed(1, True))
     assert isinstance(served, m.ServeBy)
-    assert served.rule.wider == Widening(any_page=True, origins=frozenset({"https://else.example"}))
+    wider = Widening(any_page=True, origins=frozenset({"https://else.example"}), fetch_hosts=("*.else.example",))
+    assert served.rule.wider == wider
     assert isinstance(shows, m.OpenBrowser)
 
 
