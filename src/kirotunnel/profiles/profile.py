@@ -14,7 +14,11 @@ from kirotunnel.directories import own_directory
 from kirotunnel.errors import ProfileError, ProfileNotFoundError
 from kirotunnel.profiles.reading import Check, TomlFile
 
-BUILT_IN: Final = ("kiro-cli", "kirotunnel", "rclone", "wrangler")
+BUILT_IN: Final = (
+    "kiro-cli", "kirotunnel",
+    "aio", "codex", "dagster-cloud", "eas", "firebase", "gcloud", "gemini", "kaggle", "oci", "prefect",
+    "rclone", "wrangler",
+)  # fmt: skip
 """The profiles in this package, the usual one first."""
 BUILT_IN_SOURCE: Final = "built-in"
 REMOTE_SIGNS: Final = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY")

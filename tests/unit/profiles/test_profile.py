@@ -10,7 +10,7 @@ import pytest
 from kirotunnel.errors import ProfileNotFoundError
 from kirotunnel.flows.login_plan import Method
 from kirotunnel.profiles.profile import load_profile
-from kirotunnel.wire.redirect import MIN_PORT, matches_host
+from kirotunnel.wire.redirect import MIN_PORT, UrlPolicy, check_url, matches_host
 
 KIRO: Final = load_profile("kiro-cli")
 
@@ -69,3 +69,25 @@ def test_a_profile_is_read_once_and_an_unknown_one_is_not_found() -> None:
     assert load_profile("kiro-cli") is KIRO
     with pytest.raises(ProfileNotFoundError, match="there is no profile 'other-cli'"):
         load_profile("other-cli")
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("aio", "https://aio-login.adobeioruntime.net/api/v1/web/default/applogin?id=c463dc97&port=45161"),
+        ("codex", "https://auth.openai.com/oauth/authorize?response_type=code"),
+        ("dagster-cloud", "https://dagster.cloud?next=/cli-auth/DTFOJS6U%3Fport%3D33571"),
+        ("eas", "https://expo.dev/sso-login?client_id=eas-cli"),
+        ("firebase", "https://accounts.google.com/o/oauth2/auth?client_id=x"),
+        ("gcloud", "https://accounts.google.com/o/oauth2/auth?response_type=code"),
+        ("gemini", "https://accounts.google.com/o/oauth2/v2/auth?redirect_uri=x"),
+        ("kaggle", "https://www.kaggle.com/api/v1/oauth2/authorize?response_type=code"),
+        ("oci", "https://login.us-phoenix-1.oraclecloud.com/v1/oauth2/authorize?action=login"),
+        ("prefect", "https://app.prefect.cloud/auth/client?callback=x"),
+        ("wrangler", "https://dash.cloudflare.com/oauth2/auth?response_type=code"),
+    ],
+)
+def test_the_page_that_each_was_seen_to_open_is_on_a_host_of_its_profile(name: str, url: str) -> None:
+    policy = UrlPolicy(known_hosts=load_profile(name).authorize_hosts)
+    assert check_url(url, policy).standing == "known"
+    assert check_url("https://oraclecloud.com.evil.example/", policy).standing == "unknown"
