@@ -42,6 +42,7 @@ from kirotunnel.ssh.config import Endpoint
 from kirotunnel.ssh.hostkeys import KnownHosts, Standing, remember
 from kirotunnel.ssh.identities import Identities, Unlocker, identities
 from kirotunnel.ssh.prompts import Nobody, Prompts
+from kirotunnel.ssh.proxy_command import ProxyCommand
 from kirotunnel.ssh.session import broken_stream, connection_lost, raise_if_lost
 from kirotunnel.wire.terminal import one_line
 
@@ -345,11 +346,16 @@ async def _connect_one(
                 return keys or None  # type: ignore[return-value]  # asyncssh takes several, its stubs one
 
             client.unlock_next = unlock_next
-            with _translated(step, found, unlocker, patient):
+            proxy = ProxyCommand(endpoint.proxy_command) if endpoint.proxy_command and not endpoint.jumps else None
+            with _translated(step, found, unlocker, patient, proxy):
                 async with asyncio.timeout(seconds) as patient.timer:
                     try:
                         connection = await asyncssh.connect(
-                            endpoint.host, endpoint.port, tunnel=tunnel, client_factory=lambda: client, **options
+                            endpoint.host,
+                            endpoint.port,
+                            tunnel=tunnel or proxy,
+                            client_factory=lambda: client,
+                            **options,
                         )
                     except asyncssh.HostKeyNotVerifiable as exc:
                         raise _HostKeyRefused(one_line(str(exc)), client.shown_key) from exc
@@ -487,10 +493,6 @@ def _connect_options(endpoint: Endpoint, known: KnownHosts, pairs: Sequence[asyn
         "password_auth": "password" not in endpoint.refused_authentications,
         "kbdint_auth": "keyboard-interactive" not in endpoint.refused_authentications,
     }
-    if endpoint.proxy_command and not endpoint.jumps:
-        windows = os.name == "nt"
-        command = endpoint.proxy_command if windows else f"exec {endpoint.proxy_command}"
-        options["proxy_command"] = ["cmd", "/c", command] if windows else ["/bin/sh", "-c", command]
     if endpoint.preferred_authentications:
         options["preferred_auth"] = endpoint.preferred_authentications
     size, seconds = endpoint.rekey
@@ -547,7 +549,9 @@ class _HostKeyRefused(Exception):  # noqa: N818 - an intermediate step, never se
 
 
 @contextlib.contextmanager
-def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Patient) -> Iterator[None]:
+def _translated(
+    step: _Step, found: Identities, unlocker: Unlocker, patient: _Patient, proxy: ProxyCommand | None
+) -> Iterator[None]:
     where, endpoint = step.where, step.endpoint
     try:
         yield
@@ -562,9 +566,10 @@ def _translated(step: _Step, found: Identities, unlocker: Unlocker, patient: _Pa
     except (TimeoutError, asyncssh.ConnectionLost) as exc:
         if isinstance(exc, TimeoutError) or "timeout" in str(exc).lower():
             raise ConnectTimedOutError(f"{where} did not answer in time") from exc
-        if endpoint.proxy_command and not endpoint.jumps:
+        if proxy is not None:
+            said = f" ({proxy.complaint})" if proxy.complaint else ""
             raise SSHError(
-                f"the ProxyCommand for {where} ended before the connection stood: {endpoint.proxy_command}",
+                f"the ProxyCommand for {where} ended before the connection stood: {endpoint.proxy_command}{said}",
                 "run that command by itself: it must print a line that begins with SSH-2.0",
             ) from exc
         raise SSHError(f"{where} closed the connection before it stood: {one_line(str(exc))}") from exc

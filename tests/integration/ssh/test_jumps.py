@@ -198,6 +198,45 @@ async def test_a_proxy_command(way: Way, route: MakeRoute) -> None:
     way.target.wait_for_log(rf"Accepted publickey for bash from {way.machines[0].address}")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{ssh} 2>/dev/null",
+        "{ssh} 2>&-",
+        "sh -c '(while sleep 0.0{mark}; do echo noise; done >&2 </dev/null >/dev/null) & exec {ssh}'",
+    ],
+    ids=["hidden", "closed", "noise"],
+)
+async def test_what_a_proxy_command_does_with_its_standard_error_is_not_the_connections(
+    way: Way, route: MakeRoute, command: str
+) -> None:
+    found = way.config(route)
+    mark = f"{time.time_ns() % 10**9:09d}"
+    line = command.format(ssh=f"ssh -F {found.config} -W %h:%p hop1", mark=mark)
+    async with found.to("inner", f"ProxyCommand={line}") as session:
+        for _ in range(20):
+            process = await session.start("exec id")
+            assert await process.stdout.read(4) == b"uid="
+            process.close()
+    assert await ended(f"sleep 0.0{mark}")
+
+
+async def ended(command: str) -> bool:
+    """Whether no process with that command line is left, soon."""
+    for _ in range(200):
+        if subprocess.run(["pgrep", "-f", command], stdout=subprocess.DEVNULL).returncode == 1:
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def test_the_last_words_of_a_proxy_command_are_in_the_error(sshd: Server, route: MakeRoute) -> None:
+    command = "sh -c 'echo first >&2; printf \"no way \\033[2J today\\n\" >&2; exit 1'"
+    found = route(sshd.entry("box", "bash", ProxyCommand=command))
+    with pytest.raises(SSHError, match=r"ProxyCommand .* ended before .* \(no way today\)$"):
+        await found.user_at("box")
+
+
 @pytest.mark.parametrize("command", ["exit 1", "/no/such/program %h", "echo this is not SSH"])
 async def test_a_proxy_command_that_fails_is_shown(sshd: Server, route: MakeRoute, command: str) -> None:
     found = route(sshd.entry("box", "bash", ProxyCommand=command))

@@ -1,0 +1,113 @@
+"""The ProxyCommand of the SSH config: a program whose input and output are the connection to the server.
+
+asyncssh 2.24 runs one by itself, but takes what it says on standard error for the server's words, and the end of its
+standard error for the end of the connection. `cloudflared` logs there while the connection stands, `2>/dev/null` is in
+many a config, and `sshd -i` closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import asyncssh
+
+from kirotunnel.redaction import redacted
+from kirotunnel.wire.terminal import one_line
+
+_KEPT: Final = 2000
+"""Bytes of its complaints: the last ones say why it ended."""
+
+
+class ProxyCommand:
+    """What asyncssh calls a tunnel: each connection is the program once more."""
+
+    def __init__(self, command: str) -> None:
+        """`command` is a line for the person's shell, as ssh_config(5) has it."""
+        windows = os.name == "nt"
+        self._words = ["cmd", "/c", command] if windows else ["/bin/sh", "-c", f"exec {command}"]
+        self.said = bytearray()
+
+    @property
+    def complaint(self) -> str:
+        """The last line that it said on standard error; empty where there is none."""
+        lines = [one_line(redacted(line)) for line in self.said.decode("utf-8", "replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "")
+
+    async def create_connection(
+        self, factory: Callable[[], asyncssh.SSHClientConnection], host: str, port: int
+    ) -> tuple[_Program, asyncssh.SSHClientConnection]:
+        """Start the program, as the transport of a new connection. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        _, program = await loop.subprocess_exec(
+            lambda: _Program(factory(), self.said), *self._words, start_new_session=os.name != "nt"
+        )
+        program.connection.set_tunnel(program)
+        return program, program.connection
+
+
+class _Program(asyncio.SubprocessProtocol):
+    """One run of it, which is also the transport that the connection writes to."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, said: bytearray) -> None:
+        self.connection = connection
+        self._said = said
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._ended = asyncio.Event()
+
+    # --- what asyncio tells ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self.connection.connection_made(cast("asyncio.BaseTransport", self))
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 1:
+            self.connection.data_received(data)
+        else:
+            self._said += data
+            del self._said[:-_KEPT]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd != 2:
+            self.connection.connection_lost(exc)
+
+    def process_exited(self) -> None:
+        self._ended.set()
+
+    # --- what the connection asks of its transport -------------------------------------------------------------------
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio knows of the program."""
+        return default if self._transport is None else self._transport.get_extra_info(name, default)
+
+    def write(self, data: bytes) -> None:
+        """Send it to the program."""
+        if self._transport is not None:
+            cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0)).write(data)
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None
+
+    def abort(self) -> None:
+        """End the program."""
+        self.close()
+
+    def close(self) -> None:
+        """End the program, and what it has started: `aws ssm start-session` has a plugin."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if os.name != "nt" and transport.get_returncode() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(transport.get_pid(), signal.SIGHUP)
+        transport.close()
+
+    async def wait_closed(self) -> None:
+        """Wait for its end."""
+        await self._ended.wait()
