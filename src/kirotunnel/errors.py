@@ -151,12 +151,14 @@ class HostNotFoundError(TargetError):
     code = "KT202"
     title = "Host not found"
     explanation = (
-        "The name is no alias of your SSH config with a HostName, and the name service of this machine knows no "
-        "address for it. `ssh -G NAME` shows what your SSH config makes of the name."
+        "The name is no alias of your SSH config with a HostName, and the name service of this machine, or of the jump "
+        "host, knows no address for it. `ssh -G NAME` shows what your SSH config makes of the name."
     )
     default_hint = (
         "check the name for a typing error, and the network; `ssh -G NAME` shows what your SSH config makes of it"
     )
+    typed: str | None = None
+    """The name as it was typed, or stands in a ProxyJump; None for the target's own."""
 
 
 class SSHConfigError(TargetError):

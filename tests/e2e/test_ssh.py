@@ -127,6 +127,23 @@ def test_a_jump_host_that_is_down_is_named(make_box: MakeBox, sshd: Server) -> N
     assert failed["hint"] == "check that 127.0.0.1 is up and takes SSH connections on port 9"
 
 
+def test_a_mistyped_name_behind_a_jump_gets_a_did_you_mean(make_box: MakeBox, sshd: Server) -> None:
+    box = make_box(sshd)
+    bastion = sshd.entry("bastion", "dash")
+    box.config.write_text(
+        f"{bastion}\n{sshd.entry(box.alias, box.user)}\nHost * !bastion !bastoin\n  ProxyJump bastion\n"
+    )
+    run = kirotunnel("login", "dev-bxo", "-F", str(box.config), "--json", "-o", "StrictHostKeyChecking=yes")
+    assert (run.code, run.failure) == (4, "KT202"), run.stderr
+    failed = run.named("failed")[0]
+    assert f"the jump host dash@{sshd.host} knows no address of dev-bxo" in failed["message"]
+    assert "did you mean dev-box?" in failed["hint"]
+    run = kirotunnel("login", "dev-box", "-F", str(box.config), "--json", "-J", "bastoin")
+    assert (run.code, run.failure) == (4, "KT202"), run.stderr
+    assert "the jump host bastoin has no address" in run.named("failed")[0]["message"]
+    assert "did you mean bastion?" in run.named("failed")[0]["hint"]
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_an_agent_that_is_gone_is_named(make_box: MakeBox, sshd: Server, tmp_path: Path, named: bool) -> None:
     gone = tmp_path / "gone"

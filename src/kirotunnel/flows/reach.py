@@ -71,9 +71,7 @@ async def _connected(options: TargetOptions, environment: Environment, *, again:
             conversation.tell(f"none of your keys is accepted: giving {endpoint.describe()} a one-time key")
             session = await stack.enter_async_context(connecting(await located.push()))
         except HostNotFoundError as exc:
-            near = (
-                await asyncio.to_thread(similar, endpoint.typed, options.ssh.config_file) if not endpoint.jumps else []
-            )
+            near = await asyncio.to_thread(similar, exc.typed or endpoint.typed, options.ssh.config_file)
             if near:
                 exc.hint = f"did you mean {' or '.join(near)}? {exc.hint}"
             raise

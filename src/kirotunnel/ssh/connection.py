@@ -57,6 +57,8 @@ Three unanswered end the connection, so that a browser's callback waits for at m
 DIAL_S: Final = 10.0
 """Seconds for the server to open a connection to its own loopback; beyond that the link is dead."""
 
+# How a server's name service says so: the C libraries' words for getaddrinfo(3).
+_NO_SUCH_NAME: Final = re.compile(r"not known|name resolution|no address|name does not resolve", re.IGNORECASE)
 _UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
 
@@ -579,17 +581,25 @@ def _translated(
                 "it forbids forwarding",
                 f"ask who runs {step.via} to allow TCP forwarding (AllowTcpForwarding)",
             )
+        elif _NO_SUCH_NAME.search(exc.reason):
+            raise _no_address(step, f"{step.via} knows no address of {_its_host(step)}", exc.reason) from exc
         else:
             reason = f"nothing answers there ({one_line(exc.reason)})"
             hint = _up_hint(endpoint)
         raise SSHError(f"{step.via} cannot reach {where}: {reason}", hint) from exc
     except socket.gaierror as exc:
-        raise HostNotFoundError(f"{_its_host(step)} has no address: {one_line(str(exc.strerror or exc))}") from exc
+        raise _no_address(step, f"{_its_host(step)} has no address", str(exc.strerror or exc)) from exc
     except asyncssh.Error as exc:
         raise SSHError(f"cannot connect to {where}: {one_line(str(exc))}") from exc
     except OSError as exc:
         nobody = _errno(exc) in {errno.ECONNREFUSED, *_UNREACHABLE}
         raise SSHError(f"cannot connect to {where}: {_os_words(exc)}", _up_hint(endpoint) if nobody else None) from exc
+
+
+def _no_address(step: _Step, said: str, reason: str) -> HostNotFoundError:
+    error = HostNotFoundError(f"{said}: {one_line(reason)}")
+    error.typed = step.endpoint.typed
+    return error
 
 
 def _up_hint(endpoint: Endpoint) -> str:
