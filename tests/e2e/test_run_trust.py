@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 import tempfile
@@ -139,6 +140,7 @@ def test_on_a_terminal_a_port_that_is_taken_here_is_said_and_the_command_goes_on
         port = service.getsockname()[1]
         with at_terminal(zoo, tmp_path, zoo.command("binds", "127.0.0.1", str(port))) as run:
             run.child.expect_exact("KT501")
+            run.child.expect_exact(f"`kill {os.getpid()}`")
             time.sleep(0.5)  # in which it would end
             assert run.child.isalive()
             assert not run.openings.waiting()

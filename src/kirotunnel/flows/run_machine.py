@@ -440,7 +440,7 @@ class RunMachine:
         """What cannot be done: the person's affair where there is one, else the end."""
         if not self._plan.interactive:
             return self._fail(error)
-        return [Warn(f"{error.message} ({error.code}); {self._plan.command} goes on without it")]
+        return [_warning(error, f"; {self._plan.command} goes on without it")]
 
     # --- listeners ---------------------------------------------------------------------------------------------------
 
@@ -570,9 +570,7 @@ class RunMachine:
         self._failed_ports.add(door.port)
         leg = self._legs.get(door.leg)
         if leg is None:
-            return [
-                Warn(f"{error.message} ({error.code}), so port {door.port} of {self._plan.host} is not served here")
-            ]
+            return [_warning(error, f", so port {door.port} of {self._plan.host} is not served here")]
         return [*self._refuse_leg(leg, error), *self._conclude()]
 
     def _tunnel_ended(self, port: int) -> list[Action]:
@@ -665,6 +663,11 @@ class RunMachine:
 
     def _fail(self, error: KirotunnelError) -> list[Action]:
         return [*self._stop(), Fail(error)]
+
+
+def _warning(error: KirotunnelError, then: str) -> Warn:
+    """What went wrong, what comes of it, and what the person can do."""
+    return Warn(f"{error.message} ({error.code}){then}" + (f"\nhint: {error.hint}" if error.hint else ""))
 
 
 def _port(page: SignInPage) -> int | None:

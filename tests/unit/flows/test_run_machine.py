@@ -169,7 +169,7 @@ def test_what_must_not_be_opened_ends_it_where_nobody_is_there_and_else_is_said(
     assert isinstance(fail.error, UrlRefusedError)
     (warning,) = feed(started(interactive=True), m.UrlOpened(url))
     assert isinstance(warning, m.Warn)
-    assert "acme goes on without it" in warning.text
+    assert "acme goes on without it\nhint: " in warning.text
 
 
 def test_a_page_that_says_nothing_of_where_it_comes_back_is_opened_at_once() -> None:
