@@ -32,7 +32,8 @@ _RESOLVE_TIMEOUT_S: Final = 30.0
 """Seconds for `ssh -G`: it may run `Match exec` and ask DNS."""
 _MAX_COMPLAINT: Final = 16 * 1024
 """Bytes of its complaint that are read."""
-_EXPANDED: Final = re.compile(r"%(?P<token>.?)|\$\{(?P<variable>[^}]*)\}")
+_TOKEN: Final = re.compile(r"%(?P<token>.?)")
+_TOKEN_OR_VARIABLE: Final = re.compile(r"%(?P<token>.?)|\$\{(?P<variable>[^}]*)\}")
 _OF_THE_TARGET: Final = frozenset("%hnpr")
 """The tokens that ProxyCommand and ProxyJump know; file names know all."""
 _DEBIANS_BATCH_ALIVE_S: Final = 300
@@ -498,18 +499,17 @@ def expand(text: str, tokens: Mapping[str, str], only: frozenset[str] | None = N
     """Put in what tokens stand for; with `only` those and no variables. Raises SSHConfigError for what ssh refuses."""
 
     def value(found: re.Match[str]) -> str:
-        if (variable := found["variable"]) is not None:
-            if only is not None:
-                return found[0]
+        token = found["token"]
+        if token is None:
+            variable = found["variable"]
             if variable not in os.environ:
                 raise SSHConfigError(f"{text} in the SSH config: the environment has no {variable}")
             return os.environ[variable]
-        token = found["token"]
         if token not in tokens or (only is not None and token not in only):
             raise SSHConfigError(f"{text} in the SSH config: unknown token %{token}")
         return tokens[token]
 
-    return _EXPANDED.sub(value, text)
+    return (_TOKEN_OR_VARIABLE if only is None else _TOKEN).sub(value, text)
 
 
 def _path(text: str, tokens: Mapping[str, str]) -> Path | None:

@@ -59,6 +59,15 @@ DIAL_S: Final = 10.0
 
 # How a server's name service says so: the C libraries' words for getaddrinfo(3).
 _NO_SUCH_NAME: Final = re.compile(r"not known|name resolution|no address|name does not resolve", re.IGNORECASE)
+_RUN_IT: Final = "run that command by itself: it must print a line that begins with SSH-2.0"
+# What ssh says where it would have asked: the program has no terminal, so that Ctrl-C does not end it before us.
+_WANTS_A_PERSON: Final = re.compile(
+    r"permission denied|host key verification failed|passphrase|password", re.IGNORECASE
+)
+_ASKS_IN_VAIN: Final = (
+    "a ProxyCommand can ask nothing here: add its key to the agent with ssh-add, or write a ProxyJump, whose questions "
+    "are asked"
+)
 _UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
 
@@ -572,7 +581,7 @@ def _translated(
             said = f" ({proxy.complaint})" if proxy.complaint else ""
             raise SSHError(
                 f"the ProxyCommand for {where} ended before the connection stood: {endpoint.proxy_command}{said}",
-                "run that command by itself: it must print a line that begins with SSH-2.0",
+                _ASKS_IN_VAIN if _WANTS_A_PERSON.search(said) else _RUN_IT,
             ) from exc
         raise SSHError(f"{where} closed the connection before it stood: {one_line(str(exc))}") from exc
     except asyncssh.ChannelOpenError as exc:

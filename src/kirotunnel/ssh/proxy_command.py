@@ -29,7 +29,8 @@ class ProxyCommand:
     def __init__(self, command: str) -> None:
         """`command` is a line for the person's shell, as ssh_config(5) has it."""
         windows = os.name == "nt"
-        self._words = ["cmd", "/c", command] if windows else ["/bin/sh", "-c", f"exec {command}"]
+        shell = os.environ.get("SHELL") or "/bin/sh"  # as ssh does (sshconnect.c, ssh_proxy_connect)
+        self._words = ["cmd", "/c", command] if windows else [shell, "-c", f"exec {command}"]
         self.said = bytearray()
 
     @property

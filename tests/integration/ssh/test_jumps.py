@@ -237,6 +237,32 @@ async def test_the_last_words_of_a_proxy_command_are_in_the_error(sshd: Server, 
         await found.user_at("box")
 
 
+async def test_a_proxy_command_is_read_by_the_persons_own_shell(
+    way: Way, route: MakeRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = way.config(route).config
+    found = way.config(route, inner={"ProxyCommand": f"ssh -F {config} -W ${{BASH_VERSION:+%h}}:%p hop1"})
+    check = ["ssh", "-F", str(found.config), "-oBatchMode=yes", "inner", "true"]
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    assert subprocess.run(check, capture_output=True, timeout=20).returncode == 0
+    assert await found.user_at("inner") == "bash"
+    monkeypatch.setenv("SHELL", "/bin/dash")
+    assert subprocess.run(check, capture_output=True, timeout=20).returncode == 255
+    with pytest.raises(SSHError, match="the ProxyCommand for"):
+        await found.user_at("inner")
+
+
+async def test_a_proxy_command_that_would_ask_is_told_from_others(
+    way: Way, route: MakeRoute, client_keys: ClientKeys
+) -> None:
+    stranger = {"IdentityFile": str(client_keys.stranger)}
+    config = way.config(route, hop1=stranger).config
+    found = way.config(route, hop1=stranger, inner={"ProxyCommand": f"ssh -F {config} -W %h:%p hop1"})
+    with pytest.raises(SSHError, match="Permission denied") as caught:
+        await found.user_at("inner")
+    assert "ProxyJump" in caught.value.hint
+
+
 @pytest.mark.parametrize("command", ["exit 1", "/no/such/program %h", "echo this is not SSH"])
 async def test_a_proxy_command_that_fails_is_shown(sshd: Server, route: MakeRoute, command: str) -> None:
     found = route(sshd.entry("box", "bash", ProxyCommand=command))
