@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -174,3 +175,11 @@ def wait_until(condition: Any, seconds: float = 10) -> bool:
             return True
         time.sleep(0.02)
     return bool(condition())
+
+
+def high_water_kb(pid: int) -> int:
+    """What a process has had in memory at most since its exec; `ru_maxrss` counts from before."""
+    with suppress(OSError):
+        _, found, rest = Path(f"/proc/{pid}/status").read_text(encoding="ascii").partition("VmHWM:")
+        return int(rest.split()[0]) if found else 0
+    return 0

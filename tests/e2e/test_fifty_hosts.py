@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from e2e.chromium import Openings
-from e2e.harness import finish, listening_here, start
+from e2e.harness import finish, high_water_kb, listening_here, start
 from e2e.hosts import MakeHosts, results
 from kirotunnel.sandbox.robot import RobotReport, sign_in
 
@@ -18,6 +18,7 @@ FIFTY: Final = 50
 HANDS: Final = 4
 """Pages that are clicked through at the same time."""
 PORT: Final = 3128
+MEMORY_KB: Final = 80 * 1024
 
 
 async def approve(urls: list[str]) -> list[RobotReport]:
@@ -42,6 +43,10 @@ async def test_fifty_hosts_are_signed_in_through_one_port(make_hosts: MakeHosts,
     random.shuffle(urls)
     reports = await approve(urls)
     assert [report for report in reports if not report.ok] == []
+    peak_kb = 0
+    while not ending.done():
+        peak_kb = max(peak_kb, high_water_kb(process.pid))
+        await asyncio.sleep(0.1)
     run = await ending
     openings.close()
     assert run.code == 0, run.stderr
@@ -49,6 +54,7 @@ async def test_fifty_hosts_are_signed_in_through_one_port(make_hosts: MakeHosts,
     assert {event["port"] for event in run.named("tunnel_opened")} == {PORT}
     # All waited at once: the last page was opened before the first answer came.
     assert run.names.index("callback_received") > len(run.names) - run.names[::-1].index("browser_opened") - 1
+    assert 0 < peak_kb < MEMORY_KB
     hosts.assert_each_state_at_its_own_host()
     hosts.assert_no_secret_shown(run)
     assert not listening_here(PORT)

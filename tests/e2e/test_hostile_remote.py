@@ -21,7 +21,7 @@ from typing import Final
 import pytest
 
 from e2e.conftest import Box, MakeBox
-from e2e.harness import Run, finish, listening_here, read_event, start, wait_until
+from e2e.harness import Run, finish, high_water_kb, listening_here, read_event, start, wait_until
 from e2e.test_bad_input import assert_failed
 from lab.servers import Server
 
@@ -69,14 +69,6 @@ def watched(*arguments: str, timeout: float = PATIENCE_S) -> Watched:
     assert process.returncode != -9, f"kirotunnel hangs\n{out[-2000:]}\n{err[-2000:]}"
     events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     return Watched(Run(process.returncode, out, err, events), peak_kb)
-
-
-def high_water_kb(pid: int) -> int:
-    """What a process has had in memory at most since its exec; `ru_maxrss` counts from before."""
-    with suppress(OSError):
-        _, found, rest = Path(f"/proc/{pid}/status").read_text(encoding="ascii").partition("VmHWM:")
-        return int(rest.split()[0]) if found else 0
-    return 0
 
 
 MakeHostile = Callable[..., "Hostile"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -362,6 +363,23 @@ def test_whoever_ends_the_other_gets_its_callback(machine: Machine, victim: str,
     assert reply.title == f"Done on {the_others}"
     assert living.delivered(the_others) == [callback_of(the_others)]
     living.end()
+    assert (machine.is_free, machine.remains) == (True, [])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_is_killed_at_any_moment_and_the_others_get_their_callbacks(machine: Machine, seed: int) -> None:
+    dice = random.Random(seed)
+    sharers = dict(enumerate(machine.start(dice.choice([2, 3]))))
+    for i, sharer in sharers.items():
+        sharer.tell(f"lease s{i}")
+    time.sleep(dice.random() * 0.8)  # some have the port by then, or are about to, or have not even begun
+    sharers.pop(dice.choice(list(sharers))).kill()
+    time.sleep(dice.random() * 0.3)
+    for i, sharer in sharers.items():
+        assert "listen" in sharer.hear(did="lease", state=f"s{i}")
+        assert machine.ask(callback_of(f"s{i}")).title == f"Done on s{i}"
+        assert sharer.delivered(f"s{i}") == [callback_of(f"s{i}")]
+        sharer.end()
     assert (machine.is_free, machine.remains) == (True, [])
 
 
