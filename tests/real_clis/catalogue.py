@@ -72,6 +72,8 @@ class RealCLI:
 _PYTHON: Final = {"PYTHONPATH": "{there}/.python", "PYTHONDONTWRITEBYTECODE": "1"}
 _GOOGLE: Final = """{"installed": {"client_id": "{client}", "client_secret": "{secret}", "auth_uri": "{issuer}/auth",
 "token_uri": "{issuer}/token", "redirect_uris": ["http://localhost"]}}"""
+_GETMAIL: Final = """{"user": "ada", "scope": "openid", "client_id": "{client}", "client_secret": "{secret}",
+"auth_uri": "{issuer}/auth", "token_uri": "{issuer}/token"}"""
 
 RCLONE: Final = RealCLI(
     name="rclone",
@@ -156,4 +158,14 @@ SIGSTORE: Final = RealCLI(
     environment=_PYTHON,
     has_jwt=True,
 )
-CLIS: Final = (RCLONE, GOOGLE, MSAL, WRANGLER, DATABRICKS, OIDC_AGENT, SIGSTORE)
+GETMAIL: Final = RealCLI(
+    name="getmail",
+    login=("--init", "{home}/getmail.json"),
+    program=("/usr/bin/getmail-gmail-xoauth-tokens",),
+    needs=("getmail-gmail-xoauth-tokens",),
+    redirect_uris=("http://localhost/",),
+    says="access token",
+    page="Your json file is updated.",
+    files={"getmail.json": _GETMAIL},
+)
+CLIS: Final = (RCLONE, GOOGLE, MSAL, WRANGLER, DATABRICKS, OIDC_AGENT, SIGSTORE, GETMAIL)
