@@ -473,7 +473,7 @@ class ForwardingRefusedError(SSHError):
     explanation = (
         "The server's configuration forbids TCP forwarding (AllowTcpForwarding, DisableForwarding, PermitOpen, or a "
         "restriction on the key), and the target has none of the programs that could carry the one request over a "
-        "command instead: python3, perl, bash, socat, ncat, nc, busybox."
+        "command instead: python3, perl, bash, socat, ncat, nc, busybox, curl."
     )
     default_hint = "use `--flow device`, which needs no tunnel, or ask the server's owner to allow local forwarding"
 

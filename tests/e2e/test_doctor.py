@@ -132,7 +132,7 @@ def test_forwarding_off(make_box: MakeBox, sshd: Server) -> None:
     strict = make_box(sshd, where=PROGRAM).remote.sshd(extra=["AllowTcpForwarding no"])
     box = make_box(strict, where=PROGRAM)
     assert_golden("forwarding-off", doctor(box), 0)
-    box.remote.hide("python3", "perl", "bash", "socat", "ncat", "nc", "busybox")
+    box.remote.hide("python3", "perl", "bash", "socat", "ncat", "nc", "busybox", "curl")
     dash = make_box(strict, "dash", where=PROGRAM)
     assert_golden("forwarding-off-nothing-else", doctor(dash), 1)
 

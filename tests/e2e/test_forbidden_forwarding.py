@@ -11,7 +11,7 @@ from lab.remote import RemoteMachine
 from lab.requirements import require
 
 # In the order in which they are taken; each is tried with those before it hidden.
-TOOLS = ("python3", "perl", "bash", "socat", "ncat", "nc", "busybox")
+TOOLS = ("python3", "perl", "bash", "socat", "ncat", "nc", "busybox", "curl")
 
 
 @pytest.mark.parametrize("setting", ["AllowTcpForwarding no", "DisableForwarding yes", "PermitOpen none"])

@@ -17,12 +17,14 @@ from typing import Any, Final
 
 import pytest
 
+from kirotunnel.errors import ForwardingRefusedError
 from kirotunnel.profiles.profile import Profile, profile_for
+from kirotunnel.ssh.bridge import _by_command
 from kirotunnel.ssh.control import ControlShell, runner
 from kirotunnel.ssh.remote_cli import Ending, HeldCLI
 from kirotunnel.ssh.session import Process
 from kirotunnel.ssh.this_machine import ThisMachine
-from lab.requirements import require, require_laboratory
+from lab.requirements import find, require, require_laboratory
 
 SHELLS: Final = ("dash", "bash", "busybox", "zsh")
 PATIENCE_S: Final = 30.0
@@ -78,7 +80,7 @@ class Login:
     """One login on that machine, through as many control shells as are asked for."""
 
     def __init__(self, machine: WithShell, cli: Path) -> None:
-        self._machine = machine
+        self.machine = machine
         self._cli = str(cli)
         self._profile: Profile = profile_for("kiro-cli")
         self._shells: list[ControlShell] = []
@@ -88,7 +90,7 @@ class Login:
 
     def _new_shell(self) -> ControlShell:
         number = len(self._shells) + 1
-        shell = ControlShell(self._machine, self.held.hear, token=self.held.token, number=number)
+        shell = ControlShell(self.machine, self.held.hear, token=self.held.token, number=number)
         self._shells.append(shell)
         return shell
 
@@ -222,3 +224,38 @@ async def test_a_directory_that_vanished_between_two_connections_is_said_to_be_g
     assert standing == "gone"
     assert await second.finish()
     assert await until(login.nothing_left), login.processes()
+
+
+@pytest.mark.parametrize("tool", ["python3", "perl", "bash", "curl"])
+async def test_what_is_carried_over_a_command_is_the_request_and_nothing_else(
+    login: Login, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in (tool, "cat", "dd", "sed", "unshare", "mount", "readlink"):
+        found = find(name)
+        assert found is not None
+        (programs / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(programs))
+    came: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, asyncio.timeout(PATIENCE_S):
+        port = server.sockets[0].getsockname()[1]
+        refused = ForwardingRefusedError("it forbids forwarding")
+        stream = await _by_command(login.machine, port, "127.0.0.1", refused, None)  # type: ignore[arg-type]  # what it uses of it
+        await stream.write(b'GET /cb?code=c&state=s HTTP/1.1\r\nHost: localhost:3128\r\nX-Quoted: "a\\b"\r\n\r\n')
+        said = b""
+        while data := await stream.read(1000):
+            said += data
+        await stream.close()
+    assert said == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    (head,) = came
+    assert head.startswith(b"GET /cb?code=c&state=s HTTP/1.1\r\nHost: localhost:3128\r\n")
+    assert b'\r\nX-Quoted: "a\\b"\r\n' in head

@@ -89,7 +89,7 @@ async def _by_command(
     if said == "refused":
         where = session.where
         raise CallbackUndeliveredError(f"nothing takes the callback on port {port} of {where} any more")
-    tried = "python3, perl, bash, socat, ncat, nc, busybox"
+    tried = "python3, perl, bash, socat, ncat, nc, busybox, curl"
     raise ForwardingRefusedError(f"{refused.message}, and has nothing to carry it instead (tried {tried})")
 
 

@@ -53,7 +53,7 @@ examine() {
 	if command -v security >/dev/null 2>&1; then
 		security show-keychain-info >/dev/null 2>&1 && say keychain open || say keychain locked
 	fi
-	for carrier in python3 perl bash socat ncat nc busybox; do
+	for carrier in python3 perl bash socat ncat nc busybox curl; do
 		command -v "$carrier" >/dev/null 2>&1 && say carrier "$carrier" && break
 	done
 	say proxy "${HTTPS_PROXY:-$https_proxy}"
