@@ -66,6 +66,14 @@ def test_each_engine_is_entered(make_place: MakePlace, program: str, method: str
     assert entered["container"] == ("prod/web-0/app" if program == "kubectl" else "web")
 
 
+def test_a_host_that_gives_one_session_at_a_time(make_place: MakePlace, remote: RemoteMachine) -> None:
+    place = make_place("docker")
+    only = remote.sshd(extra=["MaxSessions 1"])
+    Path(place.target[-1]).write_text(str(only.entry("dev-box", "bash")))
+    assert_signed_in(place.login("builder-id"), "builder-id")
+    assert_only_callbacks_arrived(place, "builder-id")  # type: ignore[arg-type]  # it has what is asked of a Box
+
+
 @pytest.mark.parametrize("program", ENGINES)
 def test_a_client_that_is_killed_leaves_nothing_inside(make_place: MakePlace, program: str) -> None:
     place = make_place(program)

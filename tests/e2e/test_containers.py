@@ -251,6 +251,22 @@ def test_a_container_that_is_restarted_in_mid_login_is_said(make_place: MakePlac
     assert "was restarted" in failed["hint"]
 
 
+def test_a_container_that_is_paused_in_mid_login_is_said(make_place: MakePlace) -> None:
+    place = make_place("here")
+    podman = podman_of(place)
+    with waiting_login(place) as process:
+        podman.run("pause", "web")
+        try:
+            run = finish(process)
+        finally:
+            podman.run("unpause", "web")
+            podman.stop("web")
+    assert (run.code, run.failure) == (5, "KT305"), run.stderr
+    failed = run.named("failed")[0]
+    assert "is not running: it is paused" in failed["message"]
+    assert "`podman unpause web`" in failed["hint"]
+
+
 def test_a_login_inside_outlives_the_connection_to_its_host(make_place: MakePlace, tmp_path: Path) -> None:
     place = make_place("sshd")
     openings = Openings(tmp_path / "opened")
