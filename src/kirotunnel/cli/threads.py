@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -15,6 +18,7 @@ AT_ONCE: Final = 32
 """Calls that run side by side; more wait their turn."""
 GRACE_S: Final = 2.0
 """Seconds in the end for what still runs: a file is written in less."""
+_TERMINAL: Final = Path("/dev/tty")
 
 
 class DaemonThreads(ThreadPoolExecutor):
@@ -29,6 +33,7 @@ class DaemonThreads(ThreadPoolExecutor):
         self._room = threading.BoundedSemaphore(AT_ONCE)
         self._running: set[threading.Thread] = set()
         self._over = False
+        self._terminal = _Modes()
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run it; never waits."""
@@ -62,3 +67,27 @@ class DaemonThreads(ThreadPoolExecutor):
         for thread in tuple(self._running):
             thread.join(max(0.0, end - time.monotonic()))
         self._over = True
+        if any(thread.is_alive() for thread in tuple(self._running)):
+            self._terminal.restore()
+
+
+class _Modes:
+    """How the terminal is set: a thread that is left behind may have switched its echo off for a question."""
+
+    def __init__(self) -> None:
+        self._modes: list[Any] = []
+        with contextlib.suppress(ImportError, OSError):
+            import termios
+
+            with contextlib.suppress(termios.error), _TERMINAL.open("rb", buffering=0) as terminal:
+                self._modes = termios.tcgetattr(terminal)
+
+    def restore(self) -> None:
+        """Set it as it was in the beginning, where there is one and it is ours to set."""
+        if not self._modes:
+            return
+        import termios
+
+        with contextlib.suppress(OSError, termios.error), _TERMINAL.open("rb", buffering=0) as terminal:
+            if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
+                termios.tcsetattr(terminal, termios.TCSANOW, self._modes)

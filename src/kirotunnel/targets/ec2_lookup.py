@@ -154,13 +154,21 @@ class Account:
         except boto.ProfileNotFound as exc:
             hint = "`aws configure list-profiles` shows those that there are"
             raise AWSNotSetUpError(one_line(str(exc)), hint) from exc
-        except (boto.EndpointConnectionError, boto.HTTPClientError) as exc:
+        except (boto.ConnectionError, boto.HTTPClientError) as exc:
             raise AWSUnreachableError(f"{what} does not answer: {one_line(str(exc))}") from exc
         except (boto.NoCredentialsError, boto.PartialCredentialsError) as exc:
             hint = f"`{sign_in}`, `aws configure`, or set AWS_PROFILE; `aws sts get-caller-identity` must work"
             raise AWSNotSetUpError(f"there are no AWS credentials: {one_line(str(exc))}", hint) from exc
+        except boto.InvalidRegionError as exc:
+            hint = "name one such as eu-west-1, with --ec2-region, AWS_REGION or `aws configure`"
+            raise AWSNotSetUpError(f"{what} cannot be asked: {one_line(str(exc))}", hint) from exc
         except boto.BotoCoreError as exc:
             raise AWSNotSetUpError(f"{what} cannot be asked: {one_line(str(exc))}", renew) from exc
+        except EOFError as exc:  # botocore asks for the code of a role with mfa_serial by getpass
+            hint = "run on a terminal, or take a profile whose session has its code already"
+            raise AWSNotSetUpError(f"{what} wants an MFA code, and nobody can be asked for it", hint) from exc
+        except (OSError, ValueError) as exc:  # a credential_process that is not there, an endpoint that is no URL
+            raise AWSNotSetUpError(f"{what} cannot be asked: {one_line(str(exc))}") from exc
 
 
 def _code(exc: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from e2e.harness import Run, finish, kirotunnel, start, wait_until
@@ -457,6 +458,67 @@ def test_no_region_and_no_such_profile(cloud: Cloud, config: Path, monkeypatch: 
     monkeypatch.delenv("AWS_REGION")
     _, hint = failure(login(config, "i-0123456789abcdef0"), "KT210")
     assert "--ec2-region" in hint
+
+
+@pytest.mark.parametrize(
+    ("profile", "env", "code", "said", "hint"),
+    [
+        ("credential_process = /no/such/program", {}, "KT210", "/no/such/program", "get-caller-identity"),
+        ("role_arn = arn:aws:iam::1:role/x\nsource_profile = gone", {}, "KT210", "gone", "--profile work"),
+        (
+            "role_arn = arn:aws:iam::1:role/x\nmfa_serial = arn:aws:iam::1:mfa/x\nsource_profile = keys\n"
+            "[profile keys]\naws_access_key_id = x\naws_secret_access_key = y", {}, "KT210", "MFA code", "terminal",
+        ),
+        ("", {"AWS_REGION": "eu west"}, "KT210", "eu west", "--ec2-region"),
+        ("[[", {}, "KT210", "parse", "aws configure"),
+        ("", {"AWS_ENDPOINT_URL": "no-url"}, "KT210", "no-url", "get-caller-identity"),
+        ("", {"AWS_ENDPOINT_URL": "https://a.invalid", "HTTPS_PROXY": "http://127.0.0.1:9"}, "KT212", "proxy", "PROXY"),
+    ],
+)  # fmt: skip
+def test_an_aws_that_is_set_up_wrongly(
+    cloud: Cloud,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+    env: dict[str, str],
+    code: str,
+    said: str,
+    hint: str,
+) -> None:
+    file = tmp_path / "aws"
+    file.write_text(f"[profile work]\nregion = eu-west-1\n{profile}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    if profile:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    arguments = ["--ec2-profile", "work"] if profile else []
+    message, told = failure(login(config, "i-0123456789abcdef0", *arguments, **env), code)
+    assert said in message
+    assert hint in told
+
+
+def test_a_code_that_aws_asks_for_leaves_the_terminal_as_it_was(
+    cloud: Cloud, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore asks for it by getpass, in a thread that does not hear of a Ctrl-C."""
+    file = tmp_path / "aws"
+    file.write_text(
+        "[profile work]\nregion = eu-west-1\nrole_arn = arn:aws:iam::1:role/x\nmfa_serial = arn:aws:iam::1:mfa/x\n"
+        "source_profile = keys\n[profile keys]\naws_access_key_id = x\naws_secret_access_key = y\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    words = ["-m", "kirotunnel", "login", "-F", str(config), "i-0123456789abcdef0", "--ec2-profile", "work"]
+    person = pexpect.spawn(
+        "/bin/sh", ["-c", f"trap : INT; {shlex.join([sys.executable, *words])}; stty -a"], timeout=20
+    )
+    person.expect("Enter MFA code")
+    assert wait_until(lambda: not person.getecho())
+    person.sendintr()
+    person.expect("[ ;]echo[ ;]")
+    person.expect(pexpect.EOF)
 
 
 def test_no_permission(cloud: Cloud, config: Path) -> None:
