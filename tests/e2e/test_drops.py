@@ -245,12 +245,13 @@ def test_a_server_that_does_not_come_back_in_time(make_box: MakeBox, remote: Rem
 def test_another_host_key_ends_it(make_box: MakeBox, remote: RemoteMachine, tmp_path: Path) -> None:
     server = remote.sshd(port=2201)
     box = make_box(server)
+    known = tmp_path / "known_hosts"  # the server's own file is written anew with its next key
+    known.write_text(server.known_hosts_file.read_text())
+    box.config.write_text(f"UserKnownHostsFile {known}\n{box.config.read_text()}")
     with running_login(box, tmp_path, "--timeout", "20") as login:
         login.next_page()
         server.stop()
-        known = server.known_hosts_file.read_text()
         remote.sshd(port=2201)
-        server.known_hosts_file.write_text(known)
         run = login.end()
     assert (run.code, run.failure) == (5, "KT305")
     assert "has changed" in run.named("failed")[0]["message"]
