@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from kirotunnel.errors import ForwardingRefusedError
 from kirotunnel.profiles.profile import Profile, profile_for
 from kirotunnel.ssh.bridge import _by_command
 from kirotunnel.ssh.control import ControlShell, runner
+from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import Ending, HeldCLI
 from kirotunnel.ssh.session import Process
 from kirotunnel.ssh.this_machine import ThisMachine
@@ -259,3 +261,34 @@ async def test_what_is_carried_over_a_command_is_the_request_and_nothing_else(
     (head,) = came
     assert head.startswith(b"GET /cb?code=c&state=s HTTP/1.1\r\nHost: localhost:3128\r\n")
     assert b'\r\nX-Quoted: "a\\b"\r\n' in head
+
+
+@pytest.mark.parametrize("tool", ["python3", "perl", "socat", "busybox"])
+async def test_a_port_is_held_by_a_program_and_let_go_of(
+    login: Login, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(tool, "ss")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in (tool, "cat", "sed", "grep", "sleep", "ss", "unshare", "mount", "readlink"):
+        (programs / name).symlink_to(str(find(name)))
+    monkeypatch.setenv("PATH", str(programs))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    async with asyncio.timeout(PATIENCE_S):
+        shell = ControlShell(login.machine)  # type: ignore[arg-type]  # what it uses of it
+        await shell.look_for_listeners(cli="kiro-cli", profile=profile_for("kiro-cli"))
+        holds = PortHolds(login.machine, shell, lease_s=60)  # type: ignore[arg-type]  # what it uses of it
+        assert await holds.take([port]) == {port: f"exec:{tool}"}
+        assert not can_be_bound(port)
+        await holds.release()
+        assert await until(lambda: can_be_bound(port))
+        assert await shell.finish()
+
+
+def can_be_bound(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
