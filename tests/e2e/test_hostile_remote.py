@@ -230,6 +230,23 @@ def test_what_must_not_be_opened_is_not_on_the_first_page_nor_on_the_second(
     assert len(done.run.named("tunnel_opened")) == (1 if before else 0)
 
 
+MEGABYTE: Final = "'https://app.kiro.dev/?redirect_uri=http://localhost:3128&state=s&x=' + 'x' * 1_000_000 + '\\n'"
+
+
+@pytest.mark.parametrize("how", ["called", "printed"])
+@pytest.mark.parametrize("before", ["", "leg(3128); "], ids=["first page", "second page"])
+def test_an_address_of_a_megabyte(hostile: MakeHostile, how: str, before: str) -> None:
+    # The system lets no argument be as long, so a CLI that wants this writes where the opener does.
+    does = f"say({MEGABYTE})" if how == "printed" else f"open(f'{{directory()}}/urls', 'a').write({MEGABYTE})"
+    there = hostile(f"{before}{does}; open_page('--help'); time.sleep(60)")
+    done = there.login()
+    message = assert_failed(done.run, 8, "KT607")
+    assert len(message) < 600
+    assert done.peak_kb < MEMORY_KB
+    assert len(done.run.stdout) + len(done.run.stderr) < 20_000
+    assert len(there.pages) == (1 if before else 0)
+
+
 def test_ten_thousand_calls_of_the_opener(hostile: MakeHostile) -> None:
     # What the opener does, without its processes: the file in which it leaves the addresses, and the word to look.
     there = hostile(
