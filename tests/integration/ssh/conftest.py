@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,15 @@ def route(tmp_path: Path) -> MakeRoute:
         return Route(config)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+async def nothing_unreaped() -> AsyncIterator[None]:
+    """Nobody waits for a ProxyCommand that was let go of; asyncio's thread does, and needs this loop to say so."""
+    yield
+    async with asyncio.timeout(10):
+        while any("waitpid-" in thread.name for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
 
 
 @dataclass
