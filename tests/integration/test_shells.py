@@ -148,8 +148,11 @@ async def until(condition: Callable[[], bool]) -> bool:
 
 
 @pytest.fixture(params=SHELLS)
-async def login(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Login]:
+async def login(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Login]:
     require_laboratory()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     require(request.param, "script")
     wrapper, cli = tmp_path / "wrapper", tmp_path / "a-cli"
     wrapper.write_text(
