@@ -1,7 +1,7 @@
 # How a login is ended on the target: part of the control script and of the holder, since either may be left alone.
 # D is the login's directory; it may vanish at any moment, or take nothing more. So no file of it is opened by `exec` or
-# `:` alone: where that fails, POSIX has the shell end. A pid is kept with the moment of its birth, so that after a restart of the machine or of a
-# container no other process is taken for ours.
+# `:` alone: where that fails, POSIX has the shell end. A pid is kept with the moment of its birth, so that after a
+# restart of the machine or of a container no other process is taken for ours.
 
 # born PID: sets `born`; `-` where there is no /proc.
 born() {
