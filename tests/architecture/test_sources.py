@@ -40,6 +40,7 @@ MAY_REVEAL: Final = {
     "oauth/messages.py",
     "oauth/openid_provider.py",
     "oauth/pkce.py",
+    "ssh/askpass.py",
     "ssh/identities.py",
     "oauth/session.py",
     "ssh/connection.py",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pexpect
+import psutil
 import pytest
 
 from e2e.conftest import Box, MakeBox
@@ -49,6 +52,68 @@ def test_a_password_is_asked_on_a_terminal_and_not_shown(make_box: MakeBox, remo
     person.expect("signed in as ada@example.com")
     assert PASSWORD not in (person.before or "")
     person.expect(pexpect.EOF)
+
+
+@pytest.fixture
+def behind_a_bastion(make_box: MakeBox, sshd: Server, remote: RemoteMachine) -> Box:
+    """A box that is reached by `ProxyCommand ssh -W`, over a server that wants a password."""
+    bastion = remote.sshd(extra=["PasswordAuthentication yes", "PubkeyAuthentication no"])
+    box = make_box(sshd)
+    way = sshd.entry(box.alias, box.user, ProxyCommand=f"ssh -F {box.config} -W %h:%p bastion")
+    box.config.write_text(f"{bastion.entry('bastion', 'dash')}\n{way}")
+    return box
+
+
+def askpass_of(person: pexpect.spawn) -> list[Path]:
+    """The directories by which a ProxyCommand of that kirotunnel asks."""
+    told = {child.environ().get("SSH_ASKPASS") for child in psutil.Process(person.pid).children(recursive=True)}
+    return [Path(path).parent for path in told if path]
+
+
+def test_the_ssh_of_a_proxy_command_asks_on_the_terminal(behind_a_bastion: Box) -> None:
+    person = typed(behind_a_bastion)
+    person.expect(rf"the ProxyCommand for {behind_a_bastion.user}@\S+ asks\) dash@\S+'s password: ")
+    (directory,) = askpass_of(person)
+    assert directory.is_dir()
+    person.sendline(PASSWORD)
+    person.expect("signed in as ada@example.com")
+    assert PASSWORD not in (person.before or "")
+    person.expect(pexpect.EOF)
+    person.close()
+    assert person.exitstatus == 0
+    assert not directory.exists()
+
+
+def test_ctrl_c_at_a_question_of_a_proxy_command_leaves_nothing(behind_a_bastion: Box) -> None:
+    person = typed(behind_a_bastion)
+    person.expect("'s password: ")
+    (directory,) = askpass_of(person)
+    programs = psutil.Process(person.pid).children(recursive=True)
+    assert [each for each in programs if "ssh" in each.name()]
+    person.sendintr()
+    person.expect(pexpect.EOF)
+    person.close()
+    assert person.exitstatus == 130
+    assert not directory.exists()
+    assert psutil.wait_procs(programs, timeout=10)[1] == []
+
+
+def test_a_question_of_a_proxy_command_ends_with_whoever_is_killed(behind_a_bastion: Box) -> None:
+    person = typed(behind_a_bastion)
+    person.expect("'s password: ")
+    (directory,) = askpass_of(person)
+    programs = psutil.Process(person.pid).children(recursive=True)
+    person.kill(signal.SIGKILL)
+    assert psutil.wait_procs(programs, timeout=10)[1] == []
+    assert sorted(path.name for path in directory.iterdir()) == ["askpass", "s"]
+    shutil.rmtree(directory)
+    person.close()
+
+
+def test_a_proxy_command_whose_ssh_can_ask_nobody_says_so(behind_a_bastion: Box) -> None:
+    run = kirotunnel(*behind_a_bastion.arguments())
+    assert (run.code, run.failure) == (5, "KT301"), run.stderr
+    assert "run on a terminal" in run.named("failed")[0]["hint"]
 
 
 @pytest.mark.parametrize("key", ["encrypted", "stranger"])

@@ -36,6 +36,7 @@ from kirotunnel.ssh.control import MAX_JOBS, ControlShell
 from kirotunnel.ssh.holds import _held_by
 from kirotunnel.ssh.jobs import Job
 from kirotunnel.ssh.remote_cli import HeldCLI
+from kirotunnel.wire.askpass import Wanted, read_question
 from kirotunnel.wire.command_line import parse_ssh, shown_command
 from kirotunnel.wire.containers import parse_container, parse_pod, read_entry
 from kirotunnel.wire.examined import read_examined
@@ -898,11 +899,20 @@ def ssh_config(data: bytes) -> None:
         assert said.startswith(place)
 
 
+def askpass(data: bytes) -> None:
+    """What the ssh within a ProxyCommand asks: SSH_ASKPASS_PROMPT, a NUL, and words which may be a server's."""
+    hint, _, words = data.partition(b"\0")
+    question = read_question(hint, words)
+    assert_shown_line(question.words, 1000)
+    if question.wanted is Wanted.LINE:
+        assert b"yes" in words, "a line is seen only where ssh asks for a yes"
+
+
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
         request, gate, answer, location, url, transcript, terminal, passing, printed_urls, records, control, greetings,
         sharing, containers, whoami, listeners, pasted, command_line, redaction, id_token, reply, service,
-        authorization, profile, ssh_config,
+        authorization, profile, ssh_config, askpass,
     )
 }  # fmt: skip

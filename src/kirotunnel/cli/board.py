@@ -98,7 +98,9 @@ class Board:
 
     def prompts(self, target: str, inner: Prompts) -> Prompts:
         """The same person: asked one thing at a time, for a target that is named, and not talked to meanwhile."""
-        return _Asking(target, inner, self)
+        from kirotunnel.ssh.prompts import Nobody
+
+        return inner if isinstance(inner, Nobody) else _Asking(target, inner, self)
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator[None]:

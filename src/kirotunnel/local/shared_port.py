@@ -19,12 +19,13 @@ from typing import Final
 
 from kirotunnel.errors import LocalPortError
 from kirotunnel.events import RefusalReason
-from kirotunnel.local.channel import Channel, ChannelEndedError, peer, same_user
+from kirotunnel.local.channel import Channel, ChannelEndedError
 from kirotunnel.local.http1 import Request
 from kirotunnel.local.loopback import listen_on_loopback
 from kirotunnel.local.loopback_server import Answer, LoopbackServer, Visitor
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError, PortLock
 from kirotunnel.local.ports import describe, holders_of
+from kirotunnel.peers import peer, same_user
 from kirotunnel.wire.sharing import (
     MAX_KEYS,
     STATE,

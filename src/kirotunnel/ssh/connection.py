@@ -37,6 +37,7 @@ from kirotunnel.errors import (
     SSHError,
 )
 from kirotunnel.redaction import Secret
+from kirotunnel.ssh.askpass import Questions
 from kirotunnel.ssh.company import PAUSES_S, Company
 from kirotunnel.ssh.config import Endpoint
 from kirotunnel.ssh.hostkeys import KnownHosts, Standing, remember
@@ -60,14 +61,11 @@ DIAL_S: Final = 10.0
 # How a server's name service says so: the C libraries' words for getaddrinfo(3).
 _NO_SUCH_NAME: Final = re.compile(r"not known|name resolution|no address|name does not resolve", re.IGNORECASE)
 _RUN_IT: Final = "run that command by itself: it must print a line that begins with SSH-2.0"
-# What ssh says where it would have asked: the program has no terminal, so that Ctrl-C does not end it before us.
+# What ssh says where it would have asked.
 _WANTS_A_PERSON: Final = re.compile(
     r"permission denied|host key verification failed|passphrase|password", re.IGNORECASE
 )
-_ASKS_IN_VAIN: Final = (
-    "a ProxyCommand can ask nothing here: add its key to the agent with ssh-add, or write a ProxyJump, whose questions "
-    "are asked"
-)
+_ASKS_IN_VAIN: Final = "its ssh could ask nobody: run on a terminal, or add its key to the agent with ssh-add"
 _UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
 
@@ -205,8 +203,10 @@ class _Patient:
         self._prompts = prompts
         self._seconds = seconds
         self.timer: asyncio.Timeout | None = None
+        self.nobody = isinstance(prompts, Nobody)
         self.unanswered = False
         """Something was asked, and nobody answered."""
+        self.asked = 0
 
     async def secret(self, question: str) -> Secret[str] | None:
         """What the person typed, unseen."""
@@ -229,7 +229,8 @@ class _Patient:
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
-        if self.timer is not None:
+        self.asked += 1
+        if self.timer is not None and not self.timer.expired():
             self.timer.reschedule(None)
         try:
             yield
@@ -357,9 +358,15 @@ async def _connect_one(
                 return keys or None  # type: ignore[return-value]  # asyncssh takes several, its stubs one
 
             client.unlock_next = unlock_next
-            proxy = ProxyCommand(endpoint.proxy_command) if endpoint.proxy_command and not endpoint.jumps else None
+            proxy: ProxyCommand | None = None
+            if endpoint.proxy_command and not endpoint.jumps:
+                questions = None if patient.nobody else Questions(step.where, patient, tell)
+                proxy = ProxyCommand(endpoint.proxy_command, questions)
             with _translated(step, found, unlocker, patient, proxy):
-                async with asyncio.timeout(seconds) as patient.timer:
+                async with (
+                    proxy.asking() if proxy else contextlib.nullcontext(),
+                    asyncio.timeout(seconds) as patient.timer,
+                ):
                     try:
                         connection = await asyncssh.connect(
                             endpoint.host,
@@ -378,11 +385,12 @@ async def _connect_one(
             if company is None:
                 return await attempt(options, accepted)
             for pause in (*PAUSES_S, None):
+                asked = patient.asked
                 try:
                     async with company.door(f"{step.via} {endpoint.host} {endpoint.port}"):
                         return await attempt(options, accepted)
                 except SSHError as exc:
-                    if pause is None or not _turned_away(exc):
+                    if pause is None or patient.asked > asked or not _turned_away(exc):
                         raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - it spreads, and keeps no secret
             raise AssertionError("unreachable")
@@ -578,11 +586,7 @@ def _translated(
         if isinstance(exc, TimeoutError) or "timeout" in str(exc).lower():
             raise ConnectTimedOutError(f"{where} did not answer in time") from exc
         if proxy is not None:
-            said = f" ({proxy.complaint})" if proxy.complaint else ""
-            raise SSHError(
-                f"the ProxyCommand for {where} ended before the connection stood: {endpoint.proxy_command}{said}",
-                _ASKS_IN_VAIN if _WANTS_A_PERSON.search(said) else _RUN_IT,
-            ) from exc
+            raise _proxy_error(step, proxy) from exc
         raise SSHError(f"{where} closed the connection before it stood: {one_line(str(exc))}") from exc
     except asyncssh.ChannelOpenError as exc:
         if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
@@ -603,6 +607,20 @@ def _translated(
     except OSError as exc:
         nobody = _errno(exc) in {errno.ECONNREFUSED, *_UNREACHABLE}
         raise SSHError(f"cannot connect to {where}: {_os_words(exc)}", _up_hint(endpoint) if nobody else None) from exc
+
+
+def _proxy_error(step: _Step, proxy: ProxyCommand) -> SSHError:
+    said = f" ({proxy.complaint})" if proxy.complaint else ""
+    command = step.endpoint.proxy_command
+    message = f"the ProxyCommand for {step.where} ended before the connection stood: {command}{said}"
+    wanted = _WANTS_A_PERSON.search(said)
+    if wanted is None or proxy.questions is None:
+        return SSHError(message, _ASKS_IN_VAIN if wanted else _RUN_IT)
+    if proxy.questions.asked == 0:
+        return SSHError(message, _RUN_IT)
+    if "host key" in wanted[0].lower():
+        return HostKeyUnknownError(message)
+    return AuthenticationFailedError(message, _ASKS_IN_VAIN if proxy.questions.unanswered else None)
 
 
 def _no_address(step: _Step, said: str, reason: str) -> HostNotFoundError:

@@ -11,33 +11,58 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, cast
 
 import asyncssh
 
 from kirotunnel.redaction import redacted
+from kirotunnel.ssh.askpass import Questions, answering
 from kirotunnel.wire.terminal import one_line
 
 _KEPT: Final = 2000
 """Bytes of its complaints: the last ones say why it ended."""
+_MAX_NEWS: Final = 8
+"""Lines of them that are shown with a question."""
 
 
 class ProxyCommand:
-    """What asyncssh calls a tunnel: each connection is the program once more."""
+    """What asyncssh calls a tunnel: one run of the program."""
 
-    def __init__(self, command: str) -> None:
-        """`command` is a line for the person's shell, as ssh_config(5) has it."""
+    def __init__(self, command: str, questions: Questions | None = None) -> None:
+        """`command` is a line for the person's shell, as ssh_config(5) has it; `questions` takes what its ssh asks."""
         windows = os.name == "nt"
         shell = os.environ.get("SHELL") or "/bin/sh"  # as ssh does (sshconnect.c, ssh_proxy_connect)
         self._words = ["cmd", "/c", command] if windows else [shell, "-c", f"exec {command}"]
-        self.said = bytearray()
+        self.questions = questions
+        self._variables: dict[str, str] = {}
+        self._said = bytearray()
+        self._untold = bytearray()
 
     @property
     def complaint(self) -> str:
         """The last line that it said on standard error; empty where there is none."""
-        lines = [one_line(redacted(line)) for line in self.said.decode("utf-8", "replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "")
+        return next(reversed(_lines(self._said)), "")
+
+    @contextlib.asynccontextmanager
+    async def asking(self) -> AsyncIterator[None]:
+        """While it may ask the person, if there is one."""
+        if self.questions is None:
+            yield
+            return
+        async with answering(self.questions, self._news) as self._variables:
+            yield
+
+    def _news(self) -> list[str]:
+        """The last lines that it has said since this was asked before."""
+        lines = _lines(self._untold)[-_MAX_NEWS:]
+        self._untold.clear()
+        return lines
+
+    def _hear(self, data: bytes) -> None:
+        for kept in (self._said, self._untold):
+            kept += data
+            del kept[:-_KEPT]
 
     async def create_connection(
         self, factory: Callable[[], asyncssh.SSHClientConnection], host: str, port: int
@@ -45,7 +70,10 @@ class ProxyCommand:
         """Start the program, as the transport of a new connection. Raises OSError."""
         loop = asyncio.get_running_loop()
         _, program = await loop.subprocess_exec(
-            lambda: _Program(factory(), self.said), *self._words, start_new_session=os.name != "nt"
+            lambda: _Program(factory(), self._hear),
+            *self._words,
+            start_new_session=os.name != "nt",
+            env=os.environ | self._variables,
         )
         program.connection.set_tunnel(program)
         return program, program.connection
@@ -54,9 +82,9 @@ class ProxyCommand:
 class _Program(asyncio.SubprocessProtocol):
     """One run of it, which is also the transport that the connection writes to."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, said: bytearray) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, hear: Callable[[bytes], None]) -> None:
         self.connection = connection
-        self._said = said
+        self._hear = hear
         self._transport: asyncio.SubprocessTransport | None = None
         self._ended = asyncio.Event()
 
@@ -70,8 +98,7 @@ class _Program(asyncio.SubprocessProtocol):
         if fd == 1:
             self.connection.data_received(data)
         else:
-            self._said += data
-            del self._said[:-_KEPT]
+            self._hear(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd != 2:
@@ -112,3 +139,8 @@ class _Program(asyncio.SubprocessProtocol):
     async def wait_closed(self) -> None:
         """Wait for its end."""
         await self._ended.wait()
+
+
+def _lines(said: bytearray) -> list[str]:
+    shown = (one_line(redacted(line)) for line in said.decode("utf-8", "replace").splitlines())
+    return [line for line in shown if line]

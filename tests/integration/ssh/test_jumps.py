@@ -259,7 +259,7 @@ async def test_a_proxy_command_that_would_ask_is_told_from_others(
     found = way.config(route, hop1=stranger, inner={"ProxyCommand": f"ssh -F {config} -W %h:%p hop1"})
     with pytest.raises(SSHError, match="Permission denied") as caught:
         await found.user_at("inner")
-    assert "ProxyJump" in caught.value.hint
+    assert "run on a terminal" in caught.value.hint
 
 
 @pytest.mark.parametrize("command", ["exit 1", "/no/such/program %h", "echo this is not SSH"])
