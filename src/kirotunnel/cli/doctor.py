@@ -96,7 +96,9 @@ async def _examine_each(
 ) -> list[Section]:
     from kirotunnel.diagnose.doctor import examine
     from kirotunnel.diagnose.probes import ExamineOptions
+    from kirotunnel.flows.environment import Environment, Remarks
     from kirotunnel.flows.fleet import run_each
+    from kirotunnel.flows.reach import reach
     from kirotunnel.local.terminal import Terminal
     from kirotunnel.ssh.company import Company
     from kirotunnel.ssh.prompts import Nobody
@@ -111,7 +113,8 @@ async def _examine_each(
         def tell(text: str) -> None:
             conversation.tell(text if len(targets) == 1 else f"{target}: {text}")
 
-        return await examine(options, here, prompts=prompts, tell=tell, company=company)
+        environment = Environment(conversation=Remarks(tell), prompts=prompts, company=company)
+        return await examine(options, reach(options, environment), here)
 
     outcomes = await run_each(targets, one, max_parallel=ctx.params["max_parallel"])
     for outcome in outcomes:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from kirotunnel.diagnose.checks import Check, Target, all_findings, check_here, check_there
 from kirotunnel.diagnose.findings import Finding, finding_of, without_consequences
-from kirotunnel.diagnose.probes import ExamineOptions, HereFacts, probe_here, probe_there
+from kirotunnel.diagnose.probes import ExamineOptions, HereFacts, look_there, probe_here
 from kirotunnel.errors import KirotunnelError
 from kirotunnel.profiles.profile import profile_for
-from kirotunnel.ssh.company import Company
-from kirotunnel.ssh.prompts import Prompts
+from kirotunnel.ssh.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +72,16 @@ def section_here(facts: HereFacts, cli: str) -> Section:
 
 
 async def examine(
-    options: ExamineOptions,
-    here: Awaitable[HereFacts],
-    *,
-    prompts: Prompts,
-    tell: Callable[[str], None],
-    company: Company | None = None,
+    options: ExamineOptions, reaching: AbstractAsyncContextManager[Session], here: Awaitable[HereFacts]
 ) -> Section:
-    """Look at a target, and judge it with what is known of this machine by then. Changes nothing."""
+    """Look at a target, reached as a login would, and judge it with what is known of this machine by then.
+
+    Changes nothing; of an EC2 instance that takes none of the person's keys only the one-time key, as in a login.
+    """
     profile = profile_for(options.cli)
     try:
-        there = await probe_there(options, profile=profile, prompts=prompts, tell=tell, company=company)
+        async with reaching as session:
+            there = await look_there(session, cli=options.cli, profile=profile)
     except KirotunnelError as exc:
         return Section(options.place, (Check("connection", exc.message, (finding_of(exc),)),))
     ports = (await here).ports

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,15 +21,10 @@ from kirotunnel.errors import KirotunnelError
 from kirotunnel.local.browser import default_commands
 from kirotunnel.oauth.endpoints import Endpoints
 from kirotunnel.profiles.profile import Profile
-from kirotunnel.ssh.company import Company
-from kirotunnel.ssh.connection import connect
-from kirotunnel.ssh.container import ContainerSession, enter
+from kirotunnel.ssh.container import ContainerSession
 from kirotunnel.ssh.control import ControlShell
 from kirotunnel.ssh.forwards import forwards_to_here, forwards_to_target
-from kirotunnel.ssh.prompts import Prompts
-from kirotunnel.ssh.session import Host, Session
-from kirotunnel.ssh.this_machine import this_machine
-from kirotunnel.targets.locate import is_this_machine, locate
+from kirotunnel.ssh.session import Session
 from kirotunnel.targets.options import TargetOptions
 from kirotunnel.wire.examined import Examined, read_examined
 from kirotunnel.wire.terminal import one_line
@@ -102,29 +97,6 @@ def probe_here(profile: Profile) -> HereFacts:
         agent_keys=_agent_keys(),
         keyring=_has_keyring(),
     )
-
-
-async def probe_there(
-    options: ExamineOptions,
-    *,
-    profile: Profile,
-    prompts: Prompts,
-    tell: Callable[[str], None],
-    company: Company | None = None,
-) -> ThereFacts:
-    """Connect, and look at the target. Raises TargetError (KT2xx) and SSHError (KT3xx)."""
-    async with contextlib.AsyncExitStack() as stack:
-        inside = options.inside
-        if inside is None or not is_this_machine(options.target, options.ssh, options.ec2):
-            endpoint = (await locate(options.target, options.ssh, options.ec2)).endpoint
-            connected = await stack.enter_async_context(connect(endpoint, prompts, tell, company))
-            if inside is None:
-                return await look_there(connected, cli=options.cli, profile=profile)
-            host: Host = connected
-        else:
-            host = await stack.enter_async_context(this_machine())
-        session = await stack.enter_async_context(enter(host, inside))
-        return await look_there(session, cli=options.cli, profile=profile)
 
 
 async def look_there(session: Session, *, cli: str, profile: Profile) -> ThereFacts:

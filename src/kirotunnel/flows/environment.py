@@ -68,6 +68,22 @@ class Silence:
         """Nothing."""
 
 
+class Remarks(Silence):
+    """Only the sentences, to `tell`: for what has a report of its own."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def tell(self, text: str) -> None:
+        """Pass it on."""
+        self._tell(text)
+
+    def warn(self, text: str) -> None:
+        """Pass it on."""
+        self._tell(text)
+
+
 class Turn(Protocol):
     """One of several sign-ins that take turns at the person."""
 

@@ -140,6 +140,16 @@ def test_a_one_time_key_is_pushed_where_no_other_is_accepted(
     assert "one-time key" in run.stderr
 
 
+def test_doctor_gets_in_as_a_login_would(
+    machine: Machine, instance: dict[str, Any], config: Path, cloud: Cloud
+) -> None:
+    run = kirotunnel("doctor", "-F", str(config), instance["InstanceId"], "-l", "bash")
+    assert f"\n{instance['InstanceId']}\n" in run.stdout, run.stdout
+    assert "KT304" not in run.stdout
+    assert "/home/bash/.local/bin/kiro-cli" in run.stdout
+    assert len(cloud.pushed) == 1
+
+
 def test_the_private_half_is_nowhere(
     machine: Machine, instance: dict[str, Any], config: Path, cloud: Cloud, tmp_path: Path
 ) -> None:
