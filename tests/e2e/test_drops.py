@@ -23,6 +23,7 @@ from kirotunnel.sandbox.robot import sign_in
 from lab.remote import RemoteMachine
 from lab.requirements import require
 from lab.servers import Server
+from lab.users import PASSWORD
 
 SERVERS: Final = ("sshd", "dropbear")
 
@@ -206,6 +207,29 @@ def test_a_drop_while_a_menu_is_open(make_box: MakeBox, sshd: Server) -> None:
     person.close()
     assert person.exitstatus == 0
     assert "second" in box.remote.run("~/.local/bin/kiro-cli whoami", user=box.user).stdout
+
+
+def test_a_proxy_command_that_asks_is_answered_anew_after_a_drop(
+    make_box: MakeBox, sshd: Server, remote: RemoteMachine
+) -> None:
+    box = make_box(sshd, KIRO_STANDIN_PROFILES='[["first", "arn:aws:x:1"], ["second", "arn:aws:x:2"]]')
+    bastion = remote.sshd(extra=["PasswordAuthentication yes", "PubkeyAuthentication no"])
+    way = sshd.entry(box.alias, box.user, ProxyCommand=f"ssh -F {box.config} -W %h:%p bastion")
+    remote.ssh_config(box.config, bastion.entry("bastion", "dash"), way)
+    person = at_terminal(box, "idc")
+    person.expect("'s password: ")
+    person.sendline(PASSWORD)
+    person.expect("Select an IAM Identity Center profile")
+    person.expect("second")
+    bastion.drop_connections()
+    person.expect("'s password: ")
+    person.sendline(PASSWORD)
+    person.expect("is back")
+    person.send("\r")
+    person.expect(f"signed in as {PEOPLE['idc']}")
+    person.expect(pexpect.EOF)
+    person.close()
+    assert person.exitstatus == 0
 
 
 @pytest.mark.parametrize("way", ["ProxyJump", "ProxyCommand"])

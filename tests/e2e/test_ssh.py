@@ -110,6 +110,24 @@ def test_a_question_of_a_proxy_command_ends_with_whoever_is_killed(behind_a_bast
     person.close()
 
 
+def test_several_targets_ask_by_their_names(behind_a_bastion: Box) -> None:
+    config = behind_a_bastion.config
+    config.write_text(config.read_text().replace(f"Host {behind_a_bastion.alias}", "Host one two"))
+    command = ["-m", "kirotunnel", "whoami", "one", "two", "-F", str(config)]
+    person = pexpect.spawn(sys.executable, command, encoding="utf-8", timeout=30)
+    asked = set()
+    for _ in range(2):
+        person.expect(r"(one|two): \(the ProxyCommand for \S+ asks\) dash@\S+'s password: ")
+        assert person.match
+        asked.add(person.match[1])
+        person.sendline(PASSWORD)
+    person.expect(pexpect.EOF)
+    person.close()
+    assert asked == {"one", "two"}
+    assert person.before.count("nobody is signed in") == 2
+    assert PASSWORD not in person.before
+
+
 def test_a_proxy_command_whose_ssh_can_ask_nobody_says_so(behind_a_bastion: Box) -> None:
     run = kirotunnel(*behind_a_bastion.arguments())
     assert (run.code, run.failure) == (5, "KT301"), run.stderr

@@ -93,6 +93,7 @@ async def answering(questions: Questions, said: Callable[[], list[str]]) -> Asyn
         task = asyncio.ensure_future(_answer(reader, writer, questions, said))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # one that never began closes nothing by itself
 
     with contextlib.nullcontext() if theirs else _directory() as directory:
         server = program = None
@@ -122,8 +123,6 @@ async def _answer(
             await writer.drain()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return  # without an answer
-    finally:
-        writer.close()
 
 
 def _variables(program: Path) -> dict[str, str]:

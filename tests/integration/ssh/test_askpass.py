@@ -325,6 +325,43 @@ async def test_an_askpass_program_that_the_person_prefers_is_left_to_it(
     assert person.asked == []
 
 
+ANOTHER_USERS = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect(sys.argv[1])
+    sock.settimeout(3)
+    try:
+        sock.sendall(b"\\0Tell me: \\0")
+        print("heard" if sock.recv(100) else "refused")
+    except BrokenPipeError:
+        print("refused")
+    except TimeoutError:
+        print("waits")
+"""
+
+
+async def test_another_user_is_not_put_through(hop: Server, sshd: Server, route: MakeRoute, room: Path) -> None:
+    """Not even where the directory were open to all."""
+    heard: list[str] = []
+
+    class Curious(Asked):
+        async def secret(self, question: str) -> Secret[str] | None:
+            if not heard:
+                (place,) = room.iterdir()
+                for path, mode in ((room, 0o755), (place, 0o755), (place / "s", 0o777)):
+                    path.chmod(mode)
+                run = await asyncio.create_subprocess_exec(
+                    "/usr/bin/python3", "-c", ANOTHER_USERS, str(place / "s"), user=65534, stdout=subprocess.PIPE
+                )
+                heard.append((await run.communicate())[0].decode().strip())
+            return await super().secret(question)
+
+    person = Curious({"Tell me": "everything", "password": PASSWORD})
+    assert await through(route, hop, sshd, **BY_PASSWORD).user_at("inner", prompts=person) == "bash"
+    assert heard == ["refused"]
+    assert len(person.asked) == 1
+
+
 async def test_a_place_where_no_program_may_run_is_passed_over(
     hop: Server, sshd: Server, route: MakeRoute, room: Path
 ) -> None:
