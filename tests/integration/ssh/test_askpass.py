@@ -87,7 +87,7 @@ def those_who_know(directory: Path) -> list[str]:
 
 
 @pytest.fixture
-def hop(remote: RemoteMachine) -> Iterator[Server]:
+def hop(remote: RemoteMachine, sshd: Server) -> Iterator[Server]:
     server = remote.sshd(extra=["PasswordAuthentication yes"])
     yield server
     server.stop()
