@@ -102,6 +102,9 @@ LOOK_SLOWEST_S: Final = 1.0
 _SLOWER: Final = 1.5
 PRINTED_SETTLES_S: Final = 0.5
 """Seconds in which the command may open what it has printed, with more in it than it printed."""
+AGAIN_S: Final = 3.0
+"""Seconds after which a page that the command opens once more is meant to be seen again; until then it is one call by
+several openers, of which some CLIs try each."""
 LISTEN_GRACE_S: Final = 15.0
 """Seconds that a command may take to listen on the port that its URL names; some open the page first."""
 UNNAMED_SETTLES_S: Final = 2.0
@@ -167,6 +170,7 @@ class _Leg:
     opened: bool
     """By the command's opener; otherwise it was only printed."""
     state: LegState = LegState.SETTLING
+    just_shown: bool = False
     redirect: int | None = None
     """The question that this page answers, where an answer of the command's listener leads to it."""
 
@@ -350,7 +354,7 @@ class RunMachine:
     def _same(self, page: SignInPage) -> _Leg | None:
         """The leg of the same page, if it still may be called."""
         for leg in self._legs.values():
-            if leg.state in {LegState.DONE, LegState.REFUSED}:
+            if leg.state in {LegState.DONE, LegState.REFUSED} and not leg.just_shown:
                 continue
             same_request = page.state is not None and (leg.page.state, leg.port) == (page.state, _port(page))
             if leg.page.url == page.url or same_request:
@@ -364,8 +368,8 @@ class RunMachine:
             leg.page, leg.opened = page, True
             return self._judge(leg)
         first, leg.opened = not leg.opened, True
-        # Printed and then opened is once; opened twice is a person who pressed a key to see the page again.
-        return [] if first or leg.state is not LegState.SHOWN else self._show(leg)
+        # Printed and then opened is once; opened later is a person who pressed a key to see the page again.
+        return [] if first or leg.just_shown or leg.state is not LegState.SHOWN else self._show(leg)
 
     def _judge(self, leg: _Leg) -> list[Action]:
         checked = leg.page.checked
@@ -410,7 +414,9 @@ class RunMachine:
         if leg.redirect is not None:
             number, leg.redirect = leg.redirect, None
             return [AnswerRedirect(number, yes=True)]
-        return [*self._let_in(leg), OpenBrowser(leg.number, leg.page.url, leg.authority)]
+        leg.just_shown = True
+        again = StartTimer(f"shown-{leg.number}", AGAIN_S)
+        return [*self._let_in(leg), OpenBrowser(leg.number, leg.page.url, leg.authority), again]
 
     def _let_in(self, leg: _Leg) -> list[Action]:
         """A page that names no port may be that of a listener which is served already."""
@@ -606,7 +612,7 @@ class RunMachine:
         kind, _, number = name.partition("-")
         if self._phase is Phase.DRAINING:
             return self._close(self._doors.values()) if kind == "drain" else []
-        leg = self._legs.get(int(number)) if kind in {"printed", "listen"} else None
+        leg = self._legs.get(int(number)) if kind in {"printed", "listen", "shown"} else None
         match kind:
             case "look":
                 return [Look()]
@@ -620,6 +626,8 @@ class RunMachine:
                         "would come back to"
                     ),
                 )
+            case "shown" if leg is not None:
+                leg.just_shown = False
             case "unnamed":
                 self._unnamed.add(int(number))
         return []

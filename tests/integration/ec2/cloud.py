@@ -69,8 +69,8 @@ class Cloud:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self.process.terminate()
-        self.process.wait(10)
+        self.process.kill()  # it keeps nothing, and may take its time over a request
+        self.process.wait()
 
     def reset(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.moto_port, timeout=30)

@@ -54,13 +54,15 @@ def started(**plan: Any) -> RunMachine:
 
 
 def feed(machine: RunMachine, *events: m.RunEvent) -> list[m.Action]:
-    """What is done about the last of these, but for reports and the timers of the looks."""
+    """What is done about the last of these, but for reports and the timers of looks and of pages that were shown."""
     actions: list[m.Action] = []
     for event in events:
         actions = machine.feed(event)
-    return [
-        a for a in actions if not isinstance(a, m.Report) and not (isinstance(a, m.StartTimer) and a.name == "look")
-    ]
+    return [action for action in actions if not isinstance(action, m.Report) and not of_no_concern(action)]
+
+
+def of_no_concern(action: m.Action) -> bool:
+    return isinstance(action, m.StartTimer) and action.name.startswith(("look", "shown-"))
 
 
 def shown(machine: RunMachine, url: str = "", port: int = 8976) -> list[m.Action]:
@@ -238,10 +240,21 @@ def test_what_is_printed_and_leads_nowhere_here_is_left_alone(url: str) -> None:
     assert feed(started(), m.UrlPrinted(url)) == []
 
 
-def test_opened_again_a_page_is_shown_again() -> None:
+def test_opened_again_a_page_is_shown_again_but_not_at_once() -> None:
     machine = started()
     shown(machine)
+    assert feed(machine, m.UrlOpened(authorize())) == []  # by another opener
+    feed(machine, m.TimerFired("shown-1"))
     assert feed(machine, m.UrlOpened(authorize())) == [m.OpenBrowser(1, Secret(authorize()), "idp.example")]
+
+
+def test_a_second_opener_that_comes_after_the_answer_opens_nothing() -> None:
+    machine = started()
+    shown(machine)
+    feed(machine, m.CallbackArrived(1, "granted"), m.CallbackDelivered(1))
+    assert feed(machine, m.UrlOpened(authorize())) == []
+    feed(machine, m.TimerFired("shown-1"))
+    assert feed(machine, m.UrlOpened(authorize())) == [m.StartTimer("listen-2", 15.0)]
 
 
 # --- a page of the command's own, and redirects ----------------------------------------------------------------------
