@@ -41,6 +41,8 @@ class RealCLI:
     has_secret: bool = True
     has_jwt: bool = False
     """Whether it wants a JWT for its access token."""
+    may_hang_up: bool = False
+    """Whether it may close the browser's connection before its page is written, though it is signed in."""
 
     @property
     def client(self) -> dict[str, Any]:
@@ -85,6 +87,8 @@ RCLONE: Final = RealCLI(
     says='{"access_token":',
     page="Success!",
     environment={"RCLONE_DRIVE_AUTH_URL": "{issuer}/auth", "RCLONE_DRIVE_TOKEN_URL": "{issuer}/token"},
+    # Its handler hands the answer over before it returns, and who gets it closes the server (1.60.1, lib/oauthutil).
+    may_hang_up=True,
 )
 GOOGLE: Final = RealCLI(
     name="google-oauthlib-tool",
