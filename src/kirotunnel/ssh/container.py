@@ -43,12 +43,15 @@ ASK_S: Final = 45.0
 ENTER_S: Final = 30.0
 """Seconds for a shell inside to speak."""
 WATCHED: Final = (
-    "[ -r /proc/self/stat ] && (while read -r stat </proc/$$/stat; do set -- ${stat##*) }; "
-    '[ "$2" = "$PPID" ] || { sleep 1; kill -9 $$; break; }; sleep 2; done) </dev/null >/dev/null 2>&1 & exec "$@"'
+    "[ -r /proc/self/stat ] && (born= late=; while read -r stat </proc/$$/stat; do set -- ${stat##*) }; parent=$2; "
+    'shift 19; [ "${born:=$1}" = "$1" ] || break; if [ "$parent" = "$PPID" ]; then sleep 2; '
+    'elif [ -z "$late" ]; then late=1; sleep 1; else kill -9 $$; break; fi; done) '
+    '</dev/null >/dev/null 2>&1 & exec "$@"'
 )
 """Become this engine's client, which is killed where it outlives the server's process of our connection.
 
-podman's waits for ever where its container was restarted (seen with 4.3.1).
+podman's waits for ever where its container was restarted (seen with 4.3.1). By the moment of its birth no other process
+is taken for it that has its number later.
 """
 _ENDED_S: Final = 1.0
 """Seconds for an exit code to follow the end of the output."""
