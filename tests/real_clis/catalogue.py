@@ -87,8 +87,8 @@ RCLONE: Final = RealCLI(
     says='{"access_token":',
     page="Success!",
     environment={"RCLONE_DRIVE_AUTH_URL": "{issuer}/auth", "RCLONE_DRIVE_TOKEN_URL": "{issuer}/token"},
-    # Its handler hands the answer over before it returns, and who gets it stops the server (lib/oauthutil, handleAuth and
-    # configSetup); seen once with 1.60.1.
+    # Its handler hands the answer over before it returns, and who gets it stops the server (lib/oauthutil: handleAuth,
+    # configSetup). Seen once with 1.60.1.
     may_hang_up=True,
 )
 GOOGLE: Final = RealCLI(
