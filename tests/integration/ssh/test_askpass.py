@@ -333,7 +333,7 @@ with socket.socket(socket.AF_UNIX) as sock:
     try:
         sock.sendall(b"\\0Tell me: \\0")
         print("heard" if sock.recv(100) else "refused")
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):  # which of both: whether it was closed before or after the write
         print("refused")
     except TimeoutError:
         print("waits")
