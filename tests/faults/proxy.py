@@ -21,6 +21,8 @@ Direction = Literal["up", "down"]
 """`up` is towards the server."""
 
 CHUNK: Final = 64 * 1024
+WITHIN_PACKET: Final = 8
+"""Where a byte is behind an SSH packet's length, and before its end."""
 UNACKNOWLEDGED_S: Final = 1.0
 """Seconds for which a server goes on sending although nothing is acknowledged."""
 LINGER_ZERO: Final = struct.pack("ii", 1, 0)
@@ -220,7 +222,9 @@ class Link:
                 continue
             if direction == "down" and self.corrupt_next:
                 self.corrupt_next = False
-                data = data[:-1] + bytes([data[-1] ^ 0x20])
+                # In the first packet of what has come: the answer to what was just asked. Another may be behind it.
+                at = min(WITHIN_PACKET, len(data) - 1)
+                data = data[:at] + bytes([data[at] ^ 0x20]) + data[at + 1 :]
             await loop.sock_sendall(sink, data)
             if direction == "down" and not self._answered:
                 self._answered = True

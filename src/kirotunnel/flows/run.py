@@ -282,13 +282,13 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
 
         async def sink(data: bytes) -> None:
             nonlocal pause
-            await writable(fd, self._keyboard)  # nothing of the command's is drawn over a question of ours
-            if pause is not None:
-                pause.cancel()
-            pause = loop.call_later(PAUSE_S, read, b"")
-            read(data)
             screen = self._screens[fd]
             try:
+                await writable(fd, self._keyboard)  # nothing of the command's is drawn over a question of ours
+                if pause is not None:
+                    pause.cancel()
+                pause = loop.call_later(PAUSE_S, read, b"")
+                read(data)
                 await write_whole(fd, data if screen is None else screen.feed(data), self._keyboard)
             except OSError:
                 self._queue.put_nowait(m.OutputGone())

@@ -18,6 +18,7 @@ import asyncssh
 
 from kirotunnel.redaction import redacted
 from kirotunnel.ssh.askpass import Questions, answering
+from kirotunnel.ssh.child_process import close_pipes
 from kirotunnel.wire.terminal import one_line
 
 _KEPT: Final = 2000
@@ -86,12 +87,14 @@ class _Program(asyncio.SubprocessProtocol):
         self.connection = connection
         self._hear = hear
         self._transport: asyncio.SubprocessTransport | None = None
+        """None before it runs, and from the moment in which we want it to end."""
+        self._child: asyncio.SubprocessTransport | None = None
         self._ended = asyncio.Event()
 
     # --- what asyncio tells ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self._transport = self._child = cast("asyncio.SubprocessTransport", transport)
         self.connection.connection_made(cast("asyncio.BaseTransport", self))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -104,7 +107,10 @@ class _Program(asyncio.SubprocessProtocol):
         if fd != 2:
             self.connection.connection_lost(exc)
 
-    def process_exited(self) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended, and so have its pipes."""
+        if self._child is not None:
+            self._child.close()
         self._ended.set()
 
     # --- what the connection asks of its transport -------------------------------------------------------------------
@@ -131,10 +137,14 @@ class _Program(asyncio.SubprocessProtocol):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        if os.name != "nt" and transport.get_returncode() is None:
+        if os.name == "nt":
+            transport.close()
+            return
+        if transport.get_returncode() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(transport.get_pid(), signal.SIGHUP)
-        transport.close()
+                os.kill(transport.get_pid(), signal.SIGKILL)
+        close_pipes(transport)
 
     async def wait_closed(self) -> None:
         """Wait for its end."""

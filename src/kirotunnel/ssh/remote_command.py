@@ -89,7 +89,7 @@ async def _pass_on(reader: ByteReader, sink: Sink) -> None:
         async for data in pieces(reader):
             await sink(data)
     except (asyncssh.Error, OSError):
-        return  # the connection broke: `exit_code` tells
+        return  # the connection broke, which `exit_code` tells, or the sink, which has told its own side
 
 
 def _number(name: str) -> int:

@@ -19,6 +19,7 @@ from subprocess import PIPE
 from typing import Final
 
 from kirotunnel.errors import SessionRefusedError
+from kirotunnel.ssh.child_process import close_pipes
 from kirotunnel.ssh.session import ByteReader, ByteWriter, Process
 
 _BUFFER: Final = 256 * 1024
@@ -88,6 +89,8 @@ class ThisMachine:
             async with asyncio.timeout(_END_S):
                 for started in self._started:
                     await started.wait_closed()
+        for started in self._started:
+            started.forget()
 
 
 @contextlib.asynccontextmanager
@@ -154,8 +157,12 @@ class _Started:
             self._terminal.close()
         if self._process.returncode is None:
             self._signal(signal.SIGKILL)
-        # What it has said and nobody reads keeps a pipe open, and so does what outlives it: neither would ever end.
-        self._transport.close()
+        close_pipes(self._transport)
+
+    def forget(self) -> None:
+        """Let go of what could not be ended; nothing where it has."""
+        with contextlib.suppress(PermissionError):
+            self._transport.close()
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
