@@ -22,6 +22,7 @@ from kirotunnel.ssh.config import SSHOptions
 
 ROBOT = Path(__file__).parents[1] / "e2e" / "robot_browser.py"
 BEAT_S = 0.002
+SETTLED_S = 1.0
 
 
 async def heartbeat(longest: dict[str, float]) -> None:
@@ -38,11 +39,27 @@ def memory_kb() -> int:
     return int(Path("/proc/self/status").read_text(encoding="ascii").partition("VmRSS:")[2].split()[0])
 
 
+def left() -> tuple[int, int]:
+    """Open descriptors, and tasks."""
+    return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+
+
+async def settled(last: tuple[int, int]) -> tuple[int, int]:
+    """What is left once nothing more is being closed: no more than after the last login, or the same for a while."""
+    now, since = left(), time.monotonic()
+    while (now[0] > last[0] or now[1] > last[1]) and time.monotonic() - since < SETTLED_S:
+        await asyncio.sleep(0.05)
+        if (seen := left()) != now:
+            now, since = seen, time.monotonic()
+    return now
+
+
 async def main(config: str, alias: str, count: int, trusted: list[str]) -> None:
 
     browser = CommandBrowser([[sys.executable, str(ROBOT), "google", "allow"]])
     longest = {"clock": 0.0, "cpu": 0.0}
     beating = asyncio.ensure_future(heartbeat(longest))
+    last = (0, 0)
     for _ in range(count):
         longest.update(clock=0.0, cpu=0.0)
         result = await kirotunnel.login(
@@ -51,9 +68,10 @@ async def main(config: str, alias: str, count: int, trusted: list[str]) -> None:
         assert result.account.email == "ada@example.com"
         await asyncio.sleep(0.05)  # connections that are being closed
         gc.collect()
+        files, tasks = last = await settled(last)
         row = {
-            "files": len(os.listdir("/proc/self/fd")),
-            "tasks": len(asyncio.all_tasks()),
+            "files": files,
+            "tasks": tasks,
             "memory_kb": memory_kb(),
             "block_ms": round(longest["clock"] * 1000, 1),
             "block_cpu_ms": round(longest["cpu"] * 1000, 1),

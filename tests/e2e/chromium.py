@@ -17,7 +17,7 @@ from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwrigh
 from e2e.harness import wait_until
 
 PROGRAM: Final = "/usr/bin/chromium"
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 40.0
 """Seconds after which a page or an address will not come any more."""
 _SWITCHES: Final = (
     "--headless",

@@ -65,7 +65,7 @@ class Services:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(30)
         self.process.stdout.close()
 
 
@@ -167,7 +167,7 @@ def read_url(process: subprocess.Popen[str]) -> str:
     raise AssertionError("no address was printed")
 
 
-def wait_until(condition: Any, seconds: float = 10) -> bool:
+def wait_until(condition: Any, seconds: float = 30) -> bool:
     """Whether the condition comes true within that time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -84,7 +84,7 @@ def make_hosts(machines: Machines, tmp_path: Path) -> Iterator[MakeHosts]:
     yield make
     for hosts in made:
         for machine in hosts.machines:
-            assert machine.leftovers_after(5) == [], "left behind on a remote"
+            assert machine.leftovers_after(15) == [], "left behind on a remote"
 
 
 @dataclass

@@ -16,7 +16,7 @@ from e2e.chromium import Openings
 from e2e.conftest import Box
 from e2e.harness import Run, start
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 """Seconds after which an event will not come any more."""
 
 
@@ -71,6 +71,8 @@ class RunningLogin:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        for reader in self._readers:
+            reader.join(PATIENCE_S)  # a stream that is closed under its reader is an error of that thread
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()

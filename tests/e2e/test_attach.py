@@ -40,7 +40,7 @@ class Terminal:
     def press_enter(self) -> str:
         """The address that it shows then."""
         self.child.send("\r")
-        self.child.expect(r"(http://\S+redirect_from=\S+)")
+        self.child.expect(r"(http://\S+redirect_from=\S+)\s")  # to its end: it may come in two pieces
         match = self.child.match
         assert isinstance(match, re.Match)
         return str(match[1])
@@ -154,7 +154,7 @@ def test_a_stray_request_without_a_response_does_not_reach_the_waiting_login(
     url = terminal.press_enter()
     for path in ("/", "/favicon.ico", "/oauth/callback", "/oauth/callback?state=x"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{terminal.port}{path}", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{terminal.port}{path}", timeout=30)
         refused.value.close()
     visit(url)
     run: Run = finish(process)

@@ -77,11 +77,11 @@ def test_a_host_that_gives_one_session_at_a_time(make_place: MakePlace, remote: 
 @pytest.mark.parametrize("program", ENGINES)
 def test_a_client_that_is_killed_leaves_nothing_inside(make_place: MakePlace, program: str) -> None:
     place = make_place(program)
-    with waiting_login(place, "--timeout", "8") as process:
+    with waiting_login(place, "--timeout", "12") as process:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(20)
         # The holder inside waits for us until the time of the sign-in is over.
-        assert place.contained.leftovers_after(30) == []
+        assert place.contained.leftovers_after(60) == []
 
 
 @pytest.mark.parametrize("program", ["docker", "nerdctl"])

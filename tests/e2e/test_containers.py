@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -218,11 +219,11 @@ def waiting_login(place: Place, *more: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_however_it_ends_nothing_is_left_inside(make_place: MakePlace, where: str, number: signal.Signals) -> None:
     place = make_place(where)
-    with waiting_login(place, "--timeout", "8") as process:
+    with waiting_login(place, *(("--timeout", "12") if number is signal.SIGKILL else ())) as process:
         os.kill(process.pid, number)
         process.wait(20)
         # What was killed can tell nobody, so the holder waits for it until the time of the sign-in is over.
-        assert place.contained.leftovers_after(30 if number is signal.SIGKILL else SETTLING_S) == []
+        assert place.contained.leftovers_after(60 if number is signal.SIGKILL else SETTLING_S) == []
         assert process.returncode == (-9 if number is signal.SIGKILL else 128 + number)
     assert [event for event in place.log() if event["event"] == "signed_in"] == []
 
@@ -236,7 +237,8 @@ def test_a_container_that_stops_in_mid_login_is_said(make_place: MakePlace, wher
     assert (run.code, run.failure) == (5, "KT305"), run.stderr
     message = run.named("failed")[0]["message"]
     assert "container web on" in message
-    assert "is not running: it is exited" in message or "is not running: it is stopped" in message
+    # The engine's own word for it, which podman changes while it stops a container.
+    assert re.search("is not running: it is (stopping|stopped|exited)", message)
 
 
 @pytest.mark.parametrize("where", ["here", "sshd"])
@@ -247,8 +249,9 @@ def test_a_container_that_is_restarted_in_mid_login_is_said(make_place: MakePlac
         run = finish(process)
     assert (run.code, run.failure) == (5, "KT305"), run.stderr
     failed = run.named("failed")[0]
-    assert "was gone from there when it came back" in failed["message"]
-    assert "was restarted" in failed["hint"]
+    # Or we looked between its end and its start.
+    words = {"was gone from there when it came back": "was restarted", "is not running": "start"}
+    assert [hint for said, hint in words.items() if said in failed["message"] and hint in failed["hint"]]
 
 
 def test_a_container_that_is_paused_in_mid_login_is_said(make_place: MakePlace) -> None:
@@ -291,14 +294,24 @@ def test_a_shell_inside_that_does_not_answer_any_more_is_replaced(make_place: Ma
     process = start(*place.arguments(*openings.browser), env=place.env)
     try:
         page = openings.next()
-        shell = min(pid for pid in place.contained.pids() if Path(f"/proc/{pid}/comm").read_text() == "sh\n")
-        os.kill(shell, signal.SIGSTOP)
+        os.kill(oldest_shell(place.contained), signal.SIGSTOP)
         read_event(process, "reconnected")
         visit(page)
         run = finish(process)
     finally:
         openings.close()
     assert_signed_in(run, "google")
+
+
+def oldest_shell(contained: Contained) -> int:
+    """The control shell, by its birth: the numbers of processes begin anew once they have reached their last."""
+    shells = []
+    for pid in contained.pids():
+        with suppress(OSError):  # it has ended meanwhile
+            head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            if head.endswith("(sh"):
+                shells.append((int(tail.split()[19]), pid))
+    return min(shells)[1]
 
 
 # --- a terminal ------------------------------------------------------------------------------------------------------
@@ -366,7 +379,7 @@ def test_attach_finds_the_login_that_waits_inside(make_place: MakePlace, where: 
     process = start(*place.arguments(command="attach"), env=place.env)
     read_event(process, "tunnel_opened")
     other.send("\r")
-    other.expect(r"(http://\S+redirect_from=\S+)")
+    other.expect(r"(http://\S+redirect_from=\S+)\s")
     visit(str(other.match[1]))
     run = finish(process)
     assert run.code == 0, run.stderr

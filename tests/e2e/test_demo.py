@@ -56,7 +56,7 @@ class Machine:
         return {"TMPDIR": str(self.tmp)}
 
     def demo(self, *arguments: str, **env: str) -> Run:
-        return kirotunnel("demo", *arguments, env=self.env | env, timeout=30)
+        return kirotunnel("demo", *arguments, env=self.env | env)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return start("demo", *arguments, env=self.env)
@@ -76,7 +76,7 @@ class Machine:
         return found
 
     def leftovers(self) -> list[str]:
-        assert wait_until(lambda: not self.processes(), 5), "a process is left"
+        assert wait_until(lambda: not self.processes(), 15), "a process is left"
         return [str(path) for path in self.tmp.rglob("*")]
 
 
@@ -86,7 +86,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     here.tmp.mkdir()
     yield here
     assert here.leftovers() == []
-    assert not listening_here(FIRST_PORT)
+    assert wait_until(lambda: not listening_here(FIRST_PORT))  # a process that ends has no environment before it
 
 
 def steps(run: Run) -> list[str]:
@@ -170,7 +170,7 @@ def test_a_person_may_open_the_printed_address_which_is_all_that_quiet_leaves(ma
     process = machine.start("--no-browser", "-q")
     *command, _, _ = shlex.split(robot("github")[1])
     subprocess.run([*command, "github", "allow", read_url(process)], check=True)
-    run = finish(process, 30)
+    run = finish(process)
     assert (run.code, run.stderr.strip()) == (0, "")
 
 
@@ -198,7 +198,7 @@ def test_an_interrupted_demo_leaves_nothing(machine: Machine, moment: str, numbe
     process = machine.start("--no-browser", "--json")
     read_event(process, moment)
     process.send_signal(number)
-    assert finish(process, 15).code == code
+    assert finish(process).code == code
 
 
 def test_a_killed_cli_ends_the_demo(machine: Machine) -> None:
@@ -206,7 +206,7 @@ def test_a_killed_cli_ends_the_demo(machine: Machine) -> None:
     read_event(process, "browser_opened")
     (pid,) = machine.processes("kiro_cli.py\0login")
     os.kill(pid, signal.SIGKILL)
-    run = finish(process, 15)
+    run = finish(process)
     assert run.code == 6, run.stderr
 
 
@@ -218,7 +218,7 @@ def test_a_port_that_is_taken_here_is_named_or_avoided(machine: Machine) -> None
 
 def test_of_two_demos_at_once_none_disturbs_the_other(machine: Machine) -> None:
     both = [machine.start("--auto", "--json") for _ in range(2)]
-    ended = {(run.code, run.failure) for run in (finish(process, 30) for process in both)}
+    ended = {(run.code, run.failure) for run in (finish(process) for process in both)}
     assert (0, None) in ended
     assert ended <= {(0, None), (7, "KT501")}
 

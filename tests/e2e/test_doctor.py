@@ -238,4 +238,4 @@ def test_nothing_is_changed_and_no_port_is_connected_to(make_box: MakeBox, sshd:
             visits.append(server.accept())
     assert visits == []
     assert box.remote.files("/home/bash/**") == before
-    assert box.remote.leftovers_after(5) == []
+    assert box.remote.leftovers_after(15) == []

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from e2e.conftest import MakeBox
 from lab.servers import Server
 
 TESTS = Path(__file__).parents[1]
 
 
+@pytest.mark.timeout(300)
 def test_descriptors_and_tasks_are_the_same_after_five_logins_and_after_twenty(make_box: MakeBox, sshd: Server) -> None:
     box = make_box(sshd)
     trusted = [box.services.trust[i] for i in (1, 3)]
@@ -22,7 +25,7 @@ def test_descriptors_and_tasks_are_the_same_after_five_logins_and_after_twenty(m
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]

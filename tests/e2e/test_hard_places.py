@@ -60,7 +60,7 @@ def test_an_answer_that_never_comes_is_not_taken_for_a_failure_by_itself(make_bo
 
 def test_a_cli_that_never_accepts_runs_into_the_deadline_with_the_reason(make_box: MakeBox, sshd: Server) -> None:
     box = make_box(sshd, KIRO_STANDIN_FAULT="never-accept")
-    run = kirotunnel(*box.arguments(*robot("google"), "--timeout", "6"))
+    run = kirotunnel(*box.arguments(*robot("google"), "--timeout", "15"))
     assert (run.code, run.failure) == (9, "KT701")
     assert "did not answer" in run.named("failed")[0]["message"]
 

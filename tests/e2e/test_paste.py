@@ -75,6 +75,7 @@ def paste(process: subprocess.Popen[str], text: str) -> None:
 
 
 def ended(process: subprocess.Popen[str], events: list[dict[str, Any]]) -> Run:
+    read_event(process, "result", events)  # `finish` does not see what was read ahead of the line that was wanted
     run = finish(process)
     run.events[:0] = events
     return run

@@ -77,6 +77,7 @@ sys.exit(0 if "state=s-1" in server.got else 9)
     run = desk.run("opens")
     assert run.code == 0, run.stderr
     assert run.stdout == "GOT /callback?code=the-code&state=s-1\n"
+    assert wait_until(desk.visits)  # the browser writes them down in its own time
     assert [visit[1:] for visit in desk.visits()] == [[200, "signed in, says the CLI"]]
 
 
@@ -175,7 +176,7 @@ for state in ("s-1", "s-2"):
     run = desk.run("twice")
     assert run.code == 0, run.stderr
     assert [line[-3:] for line in run.stdout.splitlines()] == ["s-1", "s-2"]
-    assert len(desk.visits()) == 2
+    assert wait_until(lambda: len(desk.visits()) == 2), desk.visits()
 
 
 def test_a_cli_that_only_listens_gets_what_comes(desk: Desk) -> None:

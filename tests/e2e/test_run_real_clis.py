@@ -16,8 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from e2e.chromium import Person, Tab, hold_until_silent
+from e2e.chromium import PATIENCE_S, Person, Tab, hold_until_silent
 from e2e.creatures import Leg, Running, Zoo, assert_free, running, strays_around
+from e2e.harness import wait_until
 from integration.openid_provider import running_provider
 from lab.remote import RemoteMachine
 from lab.requirements import require, unmet
@@ -130,5 +131,6 @@ def assert_done(run: Running, tab: Tab, cli: RealCLI) -> None:
     """It says so, in both places, and has ended well."""
     assert run.end() == 0, run.stdout + run.stderr
     assert cli.says in run.stdout + run.stderr
-    text = tab.text()
-    assert cli.page in text or (cli.may_hang_up and "closed the connection without a word" in text)
+    ends = [cli.page, *(["closed the connection without a word"] if cli.may_hang_up else [])]
+    # The browser may still be on its way to that page.
+    assert wait_until(lambda: any(page in tab.text() for page in ends), PATIENCE_S), tab.text()

@@ -321,8 +321,10 @@ def test_keys_lines_passwords_and_the_size_of_the_window_go_through(zoo: Zoo, tm
         child.setwinsize(40, 120)
         child.expect("terminal 120x40")
         time.sleep(0.1)  # the menu has drawn itself, and reads a moment later
-        for key in ("\x1b[B", "\x1b[A", "j", "\x03"):
+        for width, key in enumerate(("\x1b[B", "\x1b[A", "j", "\x03"), 121):
             child.send(key)
+            child.setwinsize(40, width)
+            child.expect(f"terminal {width}x40")  # which went after the key, all the way
             time.sleep(0.1)  # each is a key of its own, as typed
         child.send("\r")
         child.expect_exact("Your name?")

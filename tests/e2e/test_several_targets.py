@@ -92,7 +92,7 @@ def test_a_target_that_waits_for_its_turn_has_its_whole_time_left(make_hosts: Ma
     approver = shlex.join([sys.executable, str(ROBOT), "google", "allow"])
     browser = f'mkdir {tmp_path}/first 2>/dev/null || exec {approver} "$1"'
     run = hosts.run(
-        "login", *hosts.names, "--json", "--tabs", "1", "--timeout", "10",
+        "login", *hosts.names, "--json", "--tabs", "1", "--timeout", "20",
         "--browser", shlex.join(["sh", "-c", browser, "sh"]), *hosts.services.trust,
     )  # fmt: skip
     assert run.code == 1
@@ -119,7 +119,7 @@ async def test_a_target_whose_connection_drops_while_it_waits_for_its_turn_is_re
         begun = hosts.names.index(login.wait_for("browser_opened")["target"])
         waiting = hosts.machines[1 - begun]
         assert wait_until(lambda: waiting.files("/tmp/kirotunnel.*"))  # it was looked around there
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+        async with httpx.AsyncClient(trust_env=False, follow_redirects=True, timeout=30) as browser:
             if how == "reset":
                 waiting.servers[0].drop_connections()
             else:
@@ -155,7 +155,7 @@ async def test_the_page_that_a_tab_ends_on_names_its_host(make_hosts: MakeHosts,
     process = start(*hosts.arguments("login", *hosts.names, "--json", *openings.browser), *hosts.services.trust)
     pages = [await asyncio.to_thread(openings.next) for _ in hosts.names]
     named: dict[str, str] = {}
-    async with httpx.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=True, timeout=30) as browser:
         for page in pages:
             last = await approve(browser, page)
             (named[page],) = [name for name in hosts.names if name in last]

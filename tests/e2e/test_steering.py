@@ -194,12 +194,12 @@ def test_a_hold_stays_while_a_second_listed_port_may_be_wanted_and_refuses_who_c
 def test_a_kill_leaves_no_hold(request: pytest.FixtureRequest, make_box: MakeBox, server: str) -> None:
     box = make_box(request.getfixturevalue(server))
     with held_here(*WAYS["v4"]):
-        process = start(*box.arguments("--no-browser", "--timeout", "5"))
+        process = start(*box.arguments("--no-browser", "--timeout", "10"))
         read_event(process, "browser_opened")
         process.kill()
         finish(process)
     assert wait_until(lambda: ports_there(box) == {4649})  # the CLI's own, which is held until the time is over
-    assert wait_until(lambda: ports_there(box) == set(), 30)
+    assert wait_until(lambda: ports_there(box) == set(), 60)
 
 
 def test_a_port_that_is_busy_at_both_ends_is_left_alone(make_box: MakeBox, sshd: Server) -> None:

@@ -28,7 +28,7 @@ def test_a_login_of_two_pages_is_drawn(make_box: MakeBox, sshd: Server, tmp_path
 
 def test_a_login_that_fails_is_drawn_as_far_as_it_came(make_box: MakeBox, sshd: Server, tmp_path: Path) -> None:
     file = tmp_path / "where.html"
-    run = make_box(sshd).login("google", "--timeline", str(file), "--no-browser", "--timeout", "3")
+    run = make_box(sshd).login("google", "--timeline", str(file), "--no-browser", "--timeout", "10")
     assert run.code == 9
     page = file.read_text("utf-8")
     assert "KT701" in page

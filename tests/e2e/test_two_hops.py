@@ -31,10 +31,11 @@ def far(make_box: MakeBox, sshd: Server) -> Iterator[Box]:
     """A remote with kirotunnel installed as its users would have it."""
     box = make_box(sshd)
     library = box.remote.path(LIBRARY)
+    half_written = shutil.ignore_patterns("*.pyc.*")  # by another Python, which gives it its name in a moment
     site = Path(sysconfig.get_paths()["purelib"])
     for name in PACKAGES:
         if (site / name).is_dir():
-            shutil.copytree(site / name, library / name, dirs_exist_ok=True)
+            shutil.copytree(site / name, library / name, dirs_exist_ok=True, ignore=half_written)
     for single in (*site.glob("_cffi_backend*"), site / "typing_extensions.py"):
         shutil.copy(single, library / single.name)
     here = Path(package.__file__).parent

@@ -48,7 +48,8 @@ class CommandTrial(Trial):
             await self._follow()
             await self._note_end()
             if self._master >= 0 and self.fault.number != signal.SIGKILL:
-                self._read_terminal()
+                while self._read_terminal():
+                    pass
                 self.outcome.wrong += terminal_left(before, termios.tcgetattr(self._slave), self._drawn)
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -102,17 +103,21 @@ class CommandTrial(Trial):
 
     # --- the terminal, and the browser's command ----------------------------------------------------------------------
 
-    def _read_terminal(self) -> None:
-        with contextlib.suppress(OSError):
+    def _read_terminal(self) -> bool:
+        """Take in what was drawn; False where that is nothing."""
+        try:
             text = os.read(self._master, 65536).decode(errors="replace")
-            self._drawn += text
-            self.told(self._drawn)
-            if PASSWORD_ASKED in text:
-                self._type_after_the_fault(PASSWORD + "\n")
-                self.hear("password asked")
-            if MENU in text:
-                self.person.sit_down(self._master)
-                self.hear("menu drawn")
+        except OSError:
+            return False
+        before, self._drawn = self._drawn, self._drawn + text
+        self.told(self._drawn)
+        if PASSWORD_ASKED in self._drawn and PASSWORD_ASKED not in before:  # it may come in pieces
+            self._type_after_the_fault(PASSWORD + "\n")
+            self.hear("password asked")
+        if MENU in self._drawn and MENU not in before:
+            self.person.sit_down(self._master)
+            self.hear("menu drawn")
+        return self._master >= 0
 
     def _type_after_the_fault(self, text: str) -> None:
         async def type_it() -> None:

@@ -92,6 +92,7 @@ class _Ear:
     def __init__(self, trial: InProcessTrial, terminal: Terminal | None) -> None:
         self._trial = trial
         self._terminal = terminal
+        self._drawn = ""
 
     def event(self, event: ev.Event) -> None:
         self._trial.said += f"{event!r}\n"
@@ -116,5 +117,6 @@ class _Ear:
     def remote(self, text: str) -> None:
         if self._terminal is not None:
             self._terminal.show(text)
-        if MENU in text:
+        before, self._drawn = self._drawn, self._drawn + text
+        if MENU in self._drawn and MENU not in before:  # it may come in pieces
             self._trial.hear("menu drawn")

@@ -74,10 +74,15 @@ class Proxy:
         Without acknowledgements the other direction does not go on for long either: a TCP sends no new data before the
         old is acknowledged. What the client has sent until it gives up still arrives, and then its FIN.
         """
-        for link in self._links:
-            link.lost |= set(directions)
+        links = list(self._links)
+
+        def lose(*directions: Direction) -> None:
+            for link in links:
+                link.lost |= set(directions)
+
+        lose(*directions)
         if directions == ("up",):
-            self._later(UNACKNOWLEDGED_S, lambda: self.silence("up", "down"))
+            self._later(UNACKNOWLEDGED_S, lambda: lose("down"))
 
     def stall(self, seconds: float) -> None:
         """Nothing passes for a while; then all that has waited does."""
@@ -135,6 +140,8 @@ class Proxy:
     def _shut(self) -> None:
         if self._listener is not None and self._accepting is not None:
             self._accepting.cancel()
+            # Now, not when the cancelled task gets its turn: its number may be another socket's by then.
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 

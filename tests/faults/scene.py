@@ -15,7 +15,7 @@ from e2e.harness import Services
 from faults.person import Person
 from faults.proxy import Proxy
 from faults.states import State
-from lab.namespace import kill_all
+from lab.namespace import children_of, kill_all
 from lab.remote import RemoteMachine
 from lab.servers import HostEntry, Server
 from lab.setup_script import STANDIN_DIRECTORY
@@ -27,7 +27,7 @@ ALIVE_INTERVAL_S: Final = 1
 ALIVE_COUNT: Final = 4
 """Signs of life that may be missing, on both sides of the connection."""
 _GATES: Final = f"{STANDIN_DIRECTORY}/gates"
-_POLL_S: Final = 0.01
+POLL_S: Final = 0.01
 # What the CLI's start script does first: it waits as long as there is a gate for this command.
 _AT_THE_GATE: Final = f"""\
 gate={_GATES}/$1
@@ -120,7 +120,7 @@ class Scene:
         """Wait until somebody stands at the gate."""
         reached = self.machine.path(f"{_GATES}/{command}.reached")
         while not reached.exists():
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
 
     # --- the CLI -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Scene:
             rows = [line.split() for line in table.read_text(encoding="ascii").splitlines()[1:]]
             if any(row[1].endswith(wanted) and row[3] == "01" and int(row[4].split(":")[1], 16) for row in rows):
                 return
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
 
     def log(self) -> list[dict[str, Any]]:
         """What the CLI has recorded."""
@@ -164,7 +164,9 @@ class Scene:
 
     def kill_holder(self) -> None:
         """Kill what keeps the CLI's login beyond its connection, but for what watches over that."""
-        kill_all(sorted(self._pids(lambda line: "/holder " in line))[:1])
+        found = self._pids(lambda line: "/holder " in line)
+        # By descent: what it has started may have the lower number, where these have just come round.
+        kill_all(set(found).difference(*map(children_of, found)))
 
     def kill_everything(self) -> None:
         """What a reboot does: no process, nothing in /tmp."""

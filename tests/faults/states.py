@@ -36,6 +36,8 @@ class State:
     """Whether the CLI leaves the callback lying in its listener until the fault has hit."""
     cli: dict[str, str] = field(default_factory=dict)
     """Variables of the stand-in CLI."""
+    at_latest: str | None = None
+    """What is heard before the moment where the CLI on the remote is quicker than we are here: it will do as well."""
 
 
 CONNECTING: Final = State("connecting", "connect", "TCP is connected, no byte has passed", "way accepted")
@@ -70,6 +72,7 @@ BETWEEN: Final = State(
     "the first page is done, the CLI has not asked for the second",
     "tunnel_closed 1",
     "builder-id",
+    at_latest="browser_requested 2",
 )
 SECOND: Final = State(
     "second", "leg 2", "as `wait`, for the second page on its own port", "browser_opened 2", "builder-id", hesitates=2

@@ -99,10 +99,10 @@ async def test_a_corrupt_byte_is_one_byte() -> None:
 
 async def test_it_refuses_and_comes_back() -> None:
     async with echo() as proxy:
-        proxy.refuse(0.2)
+        proxy.refuse(1)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", proxy.port)
-        await asyncio.sleep(0.3)  # beyond the time for which it refuses
+        await asyncio.sleep(1.1)  # beyond the time for which it refuses
         (await say(proxy))[1].close()
 
 

@@ -22,7 +22,7 @@ from kirotunnel.wire.redirect import UrlPolicy
 STATE: Final = "0123456789"
 CALLBACK: Final = f"/oauth/callback?code=s3cr3t-code&state={STATE}"
 DENIAL: Final = f"/oauth/callback?error=access_denied&state={STATE}"
-PATIENCE: Final = 10.0
+PATIENCE: Final = 30.0
 """Seconds after which what a test waits for will not come."""
 
 

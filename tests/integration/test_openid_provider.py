@@ -62,7 +62,7 @@ class Chromium:
         self._context = self._playwright.chromium.launch_persistent_context(
             self._profile, executable_path=find("chromium"), args=switches
         )
-        self._context.set_default_timeout(15_000)
+        self._context.set_default_timeout(45_000)
 
     def stop(self) -> None:
         self._thread.submit(self._context.close).result()

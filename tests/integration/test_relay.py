@@ -8,7 +8,6 @@ import resource
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -572,12 +571,12 @@ async def test_strays_after_the_callback_are_not_reported_for_a_leg_that_is_over
 # --- The end ----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_port_is_free_on_both_addresses_as_soon_as_it_is_closed() -> None:
+async def test_the_port_is_free_on_both_addresses_as_soon_as_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loopback_server, "DRAIN_S", 60)
     async with leg() as here:
         silent = [await asyncio.open_connection(address, here.port) for address in FAMILIES]
-        began = time.monotonic()
-        await here.lease.close()
-        assert time.monotonic() - began < 0.5
+        async with asyncio.timeout(PATIENCE):  # nobody is being answered, so nobody is waited for
+            await here.lease.close()
         assert not any(is_bound(address, here.port) for address in FAMILIES)
         await (await leased(here.port)).close()
         for reader, writer in silent:
@@ -644,8 +643,10 @@ async def test_a_connection_that_comes_as_the_relay_closes_is_not_served() -> No
         with socket.create_connection(("127.0.0.1", here.port)) as late:
             late.sendall(request(CALLBACK, here.port))
             await here.lease.close()
+        # asyncio's own may still be handing over what it had accepted: what comes of that is no connection.
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert others == set()
+        assert not others or not (await asyncio.wait(others, timeout=PATIENCE))[1]
+        assert (here.remote.streams, here.seen.callbacks) == ([], [])
         writer.transport.abort()
 
 

@@ -284,6 +284,7 @@ async def real_time_world(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
+@pytest.mark.timeout(300)
 async def test_fifty_processes_at_the_moment_of_expiry_make_one_renewal(real_time_world: World, tmp_path: Path) -> None:
     world = real_time_world
     await world.sign_in(as_="google")

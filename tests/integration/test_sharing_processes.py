@@ -22,7 +22,7 @@ from integration.relay_ends import Reply, free_port, request
 from kirotunnel.local.shared_port import PING_S
 
 TESTS: Final = Path(__file__).parents[1]
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 40.0
 
 
 class Sharer:

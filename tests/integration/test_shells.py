@@ -201,7 +201,7 @@ async def test_a_login_that_another_connection_goes_on_with(login: Login) -> Non
 
 @pytest.mark.parametrize("how", ["bye", "the lease", "the holder is killed"])
 async def test_where_nothing_can_be_written_any_more_the_cli_is_ended_all_the_same(login: Login, how: str) -> None:
-    shell = await login.begin(lease_s=4 if how == "the lease" else 60)
+    shell = await login.begin(lease_s=8 if how == "the lease" else 60)
     (login.directory / "stop").mkdir()  # so that no file of that name can be made
     match how:
         case "bye":

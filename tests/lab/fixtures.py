@@ -13,7 +13,7 @@ from lab.requirements import require, require_laboratory
 from lab.servers import Server
 
 _MAY_LEAVE: Final = "may_leave_remains"
-_SETTLING_SECONDS: Final = 5.0
+_SETTLING_SECONDS: Final = 10.0
 """What is being cleaned up when a test ends has this long for it."""
 
 

@@ -275,7 +275,8 @@ class RemoteMachine:
     def standin_log(self, user: str) -> list[dict[str, Any]]:
         """What the stand-in CLI of that user has recorded, oldest first."""
         log = self.path(f"{_LOGS}/{user}.jsonl")
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        # Without a last line that is only half there.
+        return [json.loads(line) for line in log.read_text().rpartition("\n")[0].splitlines()] if log.exists() else []
 
     def leftovers(self) -> list[str]:
         """What is there although nobody is logged in any more: processes, listeners, files. There should be nothing."""
@@ -293,8 +294,10 @@ class RemoteMachine:
     def leftovers_after(self, seconds: float) -> list[str]:
         """The leftovers, once they have had this time to go. Returns as soon as there are none."""
         deadline = time.monotonic() + seconds
+        pause = 0.02
         while (left := self.leftovers()) and time.monotonic() < deadline:
-            time.sleep(0.02)  # neither files nor listeners of another namespace can be awaited
+            time.sleep(pause)  # neither files nor listeners of another namespace can be awaited
+            pause = min(2 * pause, 0.5)  # a look at all processes costs much, and what takes long has time
         return left
 
     # --- Inside

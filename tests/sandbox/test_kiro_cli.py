@@ -27,7 +27,7 @@ import pytest
 from kirotunnel.sandbox.kiro_cli import Edition, Loopback, Menu
 
 SOURCE = Path(__file__).parents[2] / "src" / "kirotunnel" / "sandbox" / "kiro_cli.py"
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which whatever a test waits for will not come."""
 FIRST = 3128
 START_URL = "https://example.awsapps.com/start"
@@ -149,11 +149,15 @@ class Login:
         self.process = process
         self.events = machine.events
 
+    def opening(self, leg: str = "portal") -> Opened:
+        """What the opener is called with; it may not have returned yet."""
+        return Opened(self.machine, str(self.events.wait_for("opener", leg=leg)["url"]))
+
     def opened(self, leg: str = "portal") -> Opened:
         """What the opener was called with, once it has returned."""
-        url = str(self.events.wait_for("opener", leg=leg)["url"])
+        opened = self.opening(leg)
         self.events.wait_for("opener_done", leg=leg)
-        return Opened(self.machine, url)
+        return opened
 
     def end(self) -> Ended:
         """Wait for the end."""
@@ -275,6 +279,16 @@ class Machine:
         """Replace the opener."""
         (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
         (self.bin / name).chmod(0o755)
+
+    def hold_opener(self) -> Callable[[], object]:
+        """Let the opener's pipes stay open until what this gives is called: until then no time runs."""
+        door = self.directory / "door"
+        os.mkfifo(door)
+        # Open at both ends, so that nobody waits for somebody to open it; closing it lets the reader go in any case.
+        handle = os.open(door, os.O_RDWR)
+        self.resources.callback(os.close, handle)
+        self.set_opener(f"(read line <{door}) &\nexit 0")
+        return lambda: os.write(handle, b"\n")
 
     def start(self, *arguments: str, **environment: str) -> Login:
         """Start a command without a terminal."""
@@ -538,11 +552,13 @@ def test_three_connections_that_say_nothing_end_the_portal(machine: Machine) -> 
 def test_a_connection_that_stays_open_is_waited_for_until_the_time_is_over(
     machine: Machine, binary: str, message: str
 ) -> None:
+    let_go = machine.hold_opener()
     login = machine.start("login", KIRO_STANDIN_BINARY=binary, KIRO_STANDIN_TIMEOUT_SCALE="0.0005")
-    opened = login.opened()
+    opened = login.opening()
     for connection in [opened.connect(), opened.connect()]:
         connection.close()
     opened.connect()
+    let_go()  # the 0.3 s begin now
     assert login.end().err.strip() == f"error: {message}"
 
 
@@ -737,14 +753,9 @@ def test_in_a_directory_a_random_port_is_one_that_the_other_end_can_open_too(tmp
 
 
 def test_nothing_is_accepted_while_somebody_holds_the_openers_pipes(machine: Machine) -> None:
-    door = machine.directory / "door"
-    os.mkfifo(door)
-    # Open at both ends, so that nobody waits for somebody to open it; closing it lets the reader go, whatever happens.
-    handle = os.open(door, os.O_RDWR)
-    machine.resources.callback(os.close, handle)
-    machine.set_opener(f"(read line <{door}) &\nexit 0")
+    let_go = machine.hold_opener()
     login = machine.start("login")
-    opened = Opened(machine, str(login.events.wait_for("opener")["url"]))
+    opened = login.opening()
     with opened.connect() as connection:
         # The kernel takes the connection and the request, but nobody answers: a browser that hangs.
         connection.sendall(
@@ -752,7 +763,7 @@ def test_nothing_is_accepted_while_somebody_holds_the_openers_pipes(machine: Mac
         )
         assert select.select([connection], [], [], 0.3)[0] == []
         assert [event["event"] for event in login.events.seen] == ["bound", "opener"]
-        os.write(handle, b"\n")
+        let_go()
         login.events.wait_for("opener_done", status=0)
         assert connection.recv(12) == b"HTTP/1.1 302"
     assert login.end().status == 0
@@ -1117,10 +1128,11 @@ def test_ctrl_c_kills_the_portals_leg_and_ends_the_second_one(machine: Machine, 
 
 
 def test_the_spinner_is_written_with_and_without_a_terminal(machine: Machine) -> None:
-    login = machine.start("login", KIRO_STANDIN_TIMEOUT_SCALE="0.0005")
-    frames = login.end().out.split("\r")
-    assert frames[0] == "\x1b[?25l"
-    assert frames[1:3] == [f"{bar} Opening browser... | Press (^) + C to cancel" for bar in ("▰▱▱▱▱▱▱", "▰▰▱▱▱▱▱")]
+    login = machine.start("login")
+    frames = [f"{bar} Opening browser... | Press (^) + C to cancel" for bar in ("▰▱▱▱▱▱▱", "▰▰▱▱▱▱▱")]
+    expected = "\r".join(["\x1b[?25l", *frames])
+    assert login.process.stdout is not None
+    assert login.process.stdout.read(len(expected.encode())).decode() == expected
 
 
 @pytest.mark.parametrize("fault", ["die-before-open", "die-after-open"])
@@ -1189,9 +1201,12 @@ def test_it_can_print_garbage_and_sign_in_all_the_same(machine: Machine) -> None
 
 
 def test_it_can_accept_nothing(machine: Machine) -> None:
+    let_go = machine.hold_opener()
     login = machine.start("login", KIRO_STANDIN_FAULT="never-accept", KIRO_STANDIN_TIMEOUT_SCALE="0.0005")
-    login.opened().connect()
+    login.opening().connect()
+    let_go()  # the 0.3 s begin now
     assert "Auth portal timed out" in login.end().err
+    login.events.wait_for("exit")
     assert [event for event in login.events.seen if event["event"] == "accepted"] == []
 
 

@@ -15,22 +15,23 @@ def size(*_: object) -> None:
     print(f"\r\nterminal {columns}x{rows}\r", flush=True)
 
 
-def key() -> bytes:
+def keys_up_to_enter(question: str) -> list[str]:
+    """Raw from before the question is there: a key between two looks at them is no Ctrl-C, and not lost."""
     fd, before = sys.stdin.fileno(), termios.tcgetattr(sys.stdin)
     tty.setraw(fd)
     try:
-        return os.read(fd, 16)
+        print(f"{question}\r", flush=True)
+        keys = []
+        while (pressed := os.read(fd, 16)) != b"\r":
+            keys.append(pressed.decode())
+        return keys
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
 signal.signal(signal.SIGWINCH, size)
 size()
-print("Where? (arrows, Enter)", flush=True)
-keys = []
-while (pressed := key()) != b"\r":
-    keys.append(pressed.decode())
-log("keys", keys=keys)
+log("keys", keys=keys_up_to_enter("Where? (arrows, Enter)"))
 log("line", text=input("Your name? "))
 log("password", text=getpass.getpass("Your PIN? "))
 listener = Listener()

@@ -125,7 +125,7 @@ MAX_REMEMBERED: Final = 50
 """Errors and menu rows of the CLI; a login has a few."""
 MENU_SETTLES_S: Final = 0.3
 """Seconds without another row after which a menu is taken as complete; dialoguer draws it in one go."""
-NOT_LISTENING_GRACE_S: Final = 0.5
+NOT_LISTENING_GRACE_S: Final = 2.0
 """Seconds for the end of a CLI that has closed its port already to be heard of."""
 UNDELIVERED_GRACE_S: Final = 5.0
 """Seconds that the CLI has to end by itself after its listener refused the callback."""
@@ -690,10 +690,11 @@ class LoginMachine:
             return error(f"{plan.cli} on {plan.host}: {redacted(one_line(self._errors[-1]))}")
         if any(leg.outcome == "denied" for leg in self._legs.values()):
             return OAuthError(f"the sign-in for {plan.host} was denied on the sign-in page")
+        killed = self._exit_code is None  # which is why no callback could be delivered either
         undelivered = next((leg.undelivered for leg in self._legs.values() if leg.undelivered), None)
-        if undelivered is not None:
+        if undelivered is not None and not killed:
             return undelivered
-        how = "was ended by a signal" if self._exit_code is None else f"ended with exit code {self._exit_code}"
+        how = "was ended by a signal" if killed else f"ended with exit code {self._exit_code}"
         words = redacted(self._errors[-1]) if self._errors else self._last_line
         return RemoteLoginError(f"{plan.cli} login on {plan.host} {how}" + (f": {words}" if words else ""))
 

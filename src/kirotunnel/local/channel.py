@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -59,6 +60,15 @@ class Channel:
         self._writable()
         if self.ended:
             raise ChannelEndedError
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the other side is gone, also where we have not read that far."""
+        if self.ended:
+            return True
+        poll = select.poll()
+        poll.register(self._sock, 0)  # an end is told without being asked for
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """End it; `on_end` is called if it was not ended yet."""

@@ -28,17 +28,22 @@ def bind_loopback(port: int) -> list[socket.socket]:
     that is free on both.
     """
     try:
-        return _listen_on_both(port)
-    except _RefusedError as exc:
+        return listen_on_both(port)
+    except RefusedError as exc:
         raise _port_error(exc) from exc.cause
 
 
 async def listen_on_loopback(port: int) -> list[socket.socket]:
     """The same in an event loop, where only looking for the holder takes a while: who is cancelled leaves nothing."""
     try:
-        return _listen_on_both(port)
-    except _RefusedError as exc:
-        raise await asyncio.to_thread(_port_error, exc) from exc.cause
+        return listen_on_both(port)
+    except RefusedError as exc:
+        raise await explained(exc) from exc.cause
+
+
+async def explained(refused: RefusedError) -> LocalPortError:
+    """The refusal with who has the port, whom looking for takes a while on a busy machine."""
+    return await asyncio.to_thread(_port_error, refused)
 
 
 def busy_on_loopback(ports: Collection[int]) -> dict[int, str]:
@@ -71,8 +76,8 @@ def _why_not(port: int) -> int | None:
     return None
 
 
-class _RefusedError(Exception):
-    """An address of a port cannot be had."""
+class RefusedError(Exception):
+    """An address of a port cannot be had; nobody has looked yet who has it."""
 
     def __init__(self, port: int, address: str, cause: OSError) -> None:
         super().__init__(port, address)
@@ -81,7 +86,8 @@ class _RefusedError(Exception):
         self.cause = cause
 
 
-def _listen_on_both(port: int) -> list[socket.socket]:
+def listen_on_both(port: int) -> list[socket.socket]:
+    """The same at once, raising RefusedError."""
     sockets: list[socket.socket] = []
     try:
         for family, address in _FAMILIES:
@@ -90,7 +96,7 @@ def _listen_on_both(port: int) -> list[socket.socket]:
             except OSError as exc:
                 if family is socket.AF_INET6 and exc.errno in _NO_SUCH_FAMILY:
                     continue  # nobody else can have it either
-                raise _RefusedError(port, address, exc) from exc
+                raise RefusedError(port, address, exc) from exc
             sockets.append(sock)
             port = port or sock.getsockname()[1]
     except BaseException:
@@ -130,7 +136,7 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
     return sock
 
 
-def _port_error(refused: _RefusedError) -> LocalPortError:
+def _port_error(refused: RefusedError) -> LocalPortError:
     port, address, cause = refused.port, refused.address, refused.cause
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     if cause.errno == errno.EACCES:

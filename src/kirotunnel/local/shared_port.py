@@ -21,7 +21,7 @@ from kirotunnel.errors import LocalPortError
 from kirotunnel.events import RefusalReason
 from kirotunnel.local.channel import Channel, ChannelEndedError
 from kirotunnel.local.http1 import Request
-from kirotunnel.local.loopback import listen_on_loopback
+from kirotunnel.local.loopback import RefusedError, explained, listen_on_both, listen_on_loopback
 from kirotunnel.local.loopback_server import Answer, LoopbackServer, Visitor
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError, PortLock
 from kirotunnel.local.ports import describe, holders_of
@@ -45,7 +45,7 @@ HELLO_S: Final = 5.0
 """Seconds that the other side has for its first word: it may be busy starting its own login."""
 JOIN_S: Final = 10.0
 """Seconds in which it must be clear who has the port."""
-TRANSITION_S: Final = 0.5
+TRANSITION_S: Final = 2.0
 """Seconds in which one of those who still have a port takes it over."""
 PING_S: Final = 1.0
 HUNG_S: Final = 3.0
@@ -135,13 +135,14 @@ class SharedPort:
             lock = place.lock(self.number)
             if lock is not None:
                 try:
-                    sockets = await listen_on_loopback(self.number)
-                except LocalPortError:
-                    # Its guests may still have it, and be about to take it over; else it is a stranger's.
+                    sockets = listen_on_both(self.number)
+                except RefusedError as exc:
+                    # Its guests may still have it, and be about to take it over, for which they need the lock; else it
+                    # is a stranger's.
                     found = lock.found and loop.time() - began < TRANSITION_S
                     lock.release(for_others=found)
                     if not found:
-                        raise
+                        raise await explained(exc) from exc.cause
                 except BaseException:
                     lock.release(for_others=False)
                     raise
@@ -184,6 +185,8 @@ class SharedPort:
         self._close_door()
         if self._lock is not None:
             self._lock.release(for_others=bool(self._guests))
+            if self._place is not None and all(guest.hung_up for guest in self._guests):
+                self._place.sweep()  # they have looked before we let go, and found nothing to do
         for channel in [*self._strangers, *self._guests, *([self._link] if self._link else [])]:
             channel.close()
         if self._place is not None:

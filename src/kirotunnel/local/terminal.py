@@ -110,11 +110,10 @@ class Terminal:
 
     async def _line(self, question: str, *, echo: bool) -> str | None:
         async with self._turn:
-            with self.aside():
-                self.show(question)
             # Unseen lines are read key by key: a terminal's own line ends at 4095 characters (macOS: 1024), and an
             # address that is pasted may be longer.
             with self._without_keys(), self.aside(), self._mode(line=echo, echo=echo):
+                self.show(question)  # not before: who types at once would see a secret
                 data = await self._read_line(edit=not echo)
             if not echo:
                 self.show("\n")

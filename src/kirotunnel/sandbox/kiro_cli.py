@@ -305,6 +305,9 @@ class Keyboard:
     _NAMES: Final = {b"\r": "enter", b"\n": "enter", b"\x03": "interrupt", b"\x7f": "backspace", b"\x08": "backspace"}
     _SEQUENCES: Final = {b"[A": "up", b"[B": "down", b"[Z": "backtab", b"": "escape"}
 
+    _REST_S: Final = 0.05
+    """Seconds for the rest of a key's sequence to come."""
+
     def __init__(self) -> None:
         try:
             self._fd = 0 if os.isatty(0) else os.open("/dev/tty", os.O_RDWR)
@@ -349,8 +352,8 @@ class Keyboard:
         import select
 
         rest = b""
-        # What does not come with the Esc at once does not belong to it.
-        while len(rest) < 2 and select.select([self._fd], [], [], 0)[0]:
+        # What does not come with the Esc does not belong to it; a network may bring it in two pieces.
+        while len(rest) < 2 and select.select([self._fd], [], [], self._REST_S)[0]:
             rest += os.read(self._fd, 1)
         return rest
 
@@ -647,15 +650,17 @@ class CallbackServer:
             "request", leg=self._rules.leg, method=request.method, path=request.path, query=request.query
         )
         verdict = self._judge(request)
-        if verdict.callback:
-            with self._changed:
-                self._callback = self._callback or verdict.callback
-                self._changed.notify_all()
-        if verdict.reply is None or (verdict.callback and self._tools.fault == "no-answer"):
-            return False
         keeps_alive = self._rules.keep_alive and request.keeps_alive
-        _send(connection, verdict.reply, request.method, keeps_alive=keeps_alive)
-        return keeps_alive
+        answers = verdict.reply is not None and not (verdict.callback and self._tools.fault == "no-answer")
+        try:
+            if answers and verdict.reply is not None:
+                _send(connection, verdict.reply, request.method, keeps_alive=keeps_alive)
+        finally:
+            if verdict.callback:  # after the answer: the login may end the process as soon as it knows
+                with self._changed:
+                    self._callback = self._callback or verdict.callback
+                    self._changed.notify_all()
+        return answers and keeps_alive
 
 
 def _read_head(connection: socket.socket, buffer: bytearray, limit: int) -> bytes | None:

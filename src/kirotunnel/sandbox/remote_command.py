@@ -79,6 +79,8 @@ class _Output(asyncio.Protocol):
         self.ended = asyncio.Event()
         self.seen = 0
         self.paused = False
+        self.resumed = False
+        """Whether it was resumed since `_drain_terminal` looked: what waited may not have been read yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.ReadTransport)  # noqa: S101 - connect_read_pipe gives nothing else
@@ -93,7 +95,7 @@ class _Output(asyncio.Protocol):
         self.ended.set()
 
     def pause(self, *, paused: bool) -> None:
-        self.paused = paused
+        self.paused, self.resumed = paused, not paused
         if self.transport is None or self.transport.is_closing():
             return
         if paused:
@@ -211,8 +213,8 @@ class Command:
         """Take what the terminal still holds. A background process may keep it open for ever, and must not keep us."""
         for output in self._outputs:
             seen = -1
-            while not output.ended.is_set() and (output.paused or seen != output.seen):
-                seen = output.seen
+            while not output.ended.is_set() and (output.paused or output.resumed or seen != output.seen):
+                seen, output.resumed = output.seen, False
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(output.ended.wait(), _QUIET)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -195,7 +196,8 @@ def _wait_for_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event)
     # os.read, not sys.stdin: its lock would be in the way when the interpreter ends while this thread waits.
     while os.read(0, 4096):
         pass
-    loop.call_soon_threadsafe(stop.set)
+    with contextlib.suppress(RuntimeError):  # a signal was quicker, and the loop is closed
+        loop.call_soon_threadsafe(stop.set)
 
 
 if __name__ == "__main__":

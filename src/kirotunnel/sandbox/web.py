@@ -155,6 +155,7 @@ class WebServer:
         self._port = 0
         self._routes: dict[tuple[str, str], Route] = {}
         self._servers: list[asyncio.Server] = []
+        self._closing = False
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
@@ -179,6 +180,7 @@ class WebServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closing = True
         for server in self._servers:
             server.close()
         # Browsers keep silent connections open for minutes; aborted, since a close would wait for them to read.
@@ -188,9 +190,12 @@ class WebServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
         for server in self._servers:
             await server.wait_closed()
-        self._servers, self._port = [], 0
+        self._servers, self._port, self._closing = [], 0, False
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closing:  # it was accepted just before the listener was closed
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(ServerConnection(reader, writer)))
         self._connections[task] = writer
         task.add_done_callback(self._connections.pop)

@@ -15,7 +15,7 @@ def close_pipes(transport: asyncio.SubprocessTransport) -> None:
     """
     for descriptor in range(3):
         pipe = transport.get_pipe_transport(descriptor)
-        if isinstance(pipe, asyncio.WriteTransport):
-            pipe.abort()  # what still waits to be written has no reader, or one that does not read
+        if isinstance(pipe, asyncio.WriteTransport) and pipe.get_write_buffer_size():
+            pipe.abort()  # what waits to be written has no reader, or one that does not read
         elif pipe is not None:
             pipe.close()

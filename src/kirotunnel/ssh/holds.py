@@ -26,6 +26,9 @@ from kirotunnel.wire.terminal import one_line
 
 EXEC_TIMEOUT_S: Final = 5.0
 """Seconds for a program on the target to say that it holds the ports."""
+LISTENING_S: Final = 3.0
+"""Seconds for it to listen on them when it has said so."""
+_LOOK_AGAIN_S: Final = 0.2
 # What these servers listen on for us is free again as soon as they are told so.
 _LET_GO_WHEN_TOLD: Final = ("openssh", "asyncssh")
 
@@ -104,10 +107,24 @@ class PortHolds:
                 said = await _held_by(process, RecordReader(nonce))
         except (TimeoutError, asyncssh.Error, OSError):
             return held
-        rows = await self._shell.listeners() if said else None
-        there = None if rows is None else {row.port for row in rows}
-        # What is not among the listeners there was said, but not done.
-        return {port: f"exec:{tool}" for port, tool in said.items() if port in ports and (not there or port in there)}
+        wanted = {port: f"exec:{tool}" for port, tool in said.items() if port in ports}
+        # What is not among the listeners there was said, but not done; or not done yet: socat takes a second to start
+        # where much else does.
+        there = await self._seen(wanted)
+        return {port: method for port, method in wanted.items() if there is None or port in there}
+
+    async def _seen(self, wanted: Collection[int]) -> set[int] | None:
+        """Those of the ports that are listened on, all of them if they come in time; None where nobody can say."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LISTENING_S
+        while True:
+            rows = await self._shell.listeners() if wanted else None
+            if rows is None:
+                return None
+            there = {row.port for row in rows}
+            if there.issuperset(wanted) or loop.time() > until:
+                return there
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 def _refuse(host: str, port: int) -> NoReturn:

@@ -522,7 +522,7 @@ def test_a_code_that_aws_asks_for_leaves_the_terminal_as_it_was(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     words = ["-m", "kirotunnel", "login", "-F", str(config), "i-0123456789abcdef0", "--ec2-profile", "work"]
     person = pexpect.spawn(
-        "/bin/sh", ["-c", f"trap : INT; {shlex.join([sys.executable, *words])}; stty -a"], timeout=20
+        "/bin/sh", ["-c", f"trap : INT; {shlex.join([sys.executable, *words])}; stty -a"], timeout=60
     )
     person.expect("Enter MFA code")
     assert wait_until(lambda: not person.getecho())
@@ -563,7 +563,7 @@ def test_a_signal_does_not_wait_for_an_aws_that_is_silent(
     cloud: Cloud, config: Path, silence: str, number: signal.Signals
 ) -> None:
     process = start("login", "-F", str(config), "--json", "i-0123456789abcdef0", env={"AWS_ENDPOINT_URL": silence})
-    assert wait_until(lambda: connections_to(silence) > 0)
+    assert wait_until(lambda: connections_to(silence) > 0, 60)
     process.send_signal(number)
     time.sleep(0.5)
     process.send_signal(number)  # as people do who see nothing happen at once
@@ -574,7 +574,7 @@ def test_a_signal_does_not_wait_for_an_aws_that_is_silent(
 
 def test_the_time_limit_does_not_wait_for_it_either(cloud: Cloud, config: Path, silence: str) -> None:
     arguments = ["login", "-F", str(config), "--json", "--timeout", "3", "i-0123456789abcdef0"]
-    run = kirotunnel(*arguments, env={"AWS_ENDPOINT_URL": silence}, timeout=20)
+    run = kirotunnel(*arguments, env={"AWS_ENDPOINT_URL": silence}, timeout=28)
     assert (run.code, run.failure) == (9, "KT701"), run.stderr
 
 

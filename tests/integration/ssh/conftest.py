@@ -37,7 +37,7 @@ def route(tmp_path: Path) -> MakeRoute:
 async def nothing_unreaped() -> AsyncIterator[None]:
     """Nobody waits for a ProxyCommand that was let go of; asyncio's thread does, and needs this loop to say so."""
     yield
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while any("waitpid-" in thread.name for thread in threading.enumerate()):
             await asyncio.sleep(0.01)
 

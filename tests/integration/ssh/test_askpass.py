@@ -271,11 +271,11 @@ async def test_the_number_and_the_size_of_questions_have_an_end(sshd: Server, ro
 async def test_a_person_may_take_longer_than_the_time_to_connect(hop: Server, sshd: Server, route: MakeRoute) -> None:
     class Slow(Asked):
         async def secret(self, question: str) -> Secret[str] | None:
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(5.5)
             return await super().secret(question)
 
     found = through(route, hop, sshd, **BY_PASSWORD)
-    assert await found.user_at("inner", "ConnectTimeout=2", prompts=Slow({"password": PASSWORD})) == "bash"
+    assert await found.user_at("inner", "ConnectTimeout=5", prompts=Slow({"password": PASSWORD})) == "bash"
 
 
 @pytest.mark.parametrize("way", ["nobody", "BatchMode"])

@@ -371,11 +371,11 @@ async def test_a_password_that_nobody_can_be_asked_for(
 async def test_a_person_may_take_longer_than_the_time_to_connect(remote: RemoteMachine, route: MakeRoute) -> None:
     class Slow(Person):
         async def secret(self, question: str):
-            await asyncio.sleep(1.6)
+            await asyncio.sleep(4.6)
             return await super().secret(question)
 
     server = remote.sshd(extra=["PasswordAuthentication yes"])
-    found = route(unnamed(server, IdentityFile="none", ConnectTimeout="1"))
+    found = route(unnamed(server, IdentityFile="none", ConnectTimeout="4"))
     assert await found.user_at("box", prompts=Slow({"Password": PASSWORD})) == "bash"
 
 

@@ -154,7 +154,7 @@ async def test_an_engine_that_hangs_is_given_up_in_time(
 ) -> None:
     install(programs, "docker", HANGS)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    monkeypatch.setattr(container, "ASK_S", 1.0)
+    monkeypatch.setattr(container, "ASK_S", 3.0)  # in which our shell must have come as far as the engine
     async with asyncio.timeout(20), this_machine() as here:
         with pytest.raises(EngineNotAnsweringError, match="docker on this machine does not answer") as caught:
             await find(here, Container("web"))

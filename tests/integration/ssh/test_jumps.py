@@ -24,6 +24,7 @@ from kirotunnel.errors import (
     SSHConfigError,
     SSHError,
 )
+from kirotunnel.ssh.connection import CONNECT_TIMEOUT_S
 from lab.keys import PASSPHRASE, ClientKeys, generate, public_key
 from lab.remote import RemoteMachine
 from lab.servers import Server
@@ -110,7 +111,7 @@ async def test_a_jump_host_that_does_not_answer_is_named_in_time(way: Way, route
     began = time.monotonic()
     with pytest.raises(ConnectTimedOutError, match="the jump host dash@"):
         await found.user_at("inner")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < CONNECT_TIMEOUT_S / 2  # without a ConnectTimeout it is all of it
 
 
 async def test_a_host_behind_a_jump_that_is_down_is_named_with_the_jump(way: Way, route: MakeRoute) -> None:
@@ -174,7 +175,7 @@ async def test_a_lost_jump_ends_the_target_as_well(way: Way, route: MakeRoute) -
     found = way.config(route, inner={"ProxyJump": "hop1"})
     async with found.to("inner") as session:
         way.hops[0].drop_connections()
-        await asyncio.wait_for(asyncio.shield(session.lost), 5)
+        await asyncio.wait_for(asyncio.shield(session.lost), 10)  # keepalives would take longer
 
 
 async def test_a_passphrase_is_asked_once_for_all_hops(
@@ -275,7 +276,7 @@ async def test_a_proxy_command_that_says_nothing_is_given_up_in_time(sshd: Serve
     began = time.monotonic()
     with pytest.raises(ConnectTimedOutError):
         await found.user_at("box")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < CONNECT_TIMEOUT_S / 2  # without a ConnectTimeout it is all of it
 
 
 async def test_a_host_with_ipv6_alone(remote: RemoteMachine, route: MakeRoute) -> None:
@@ -328,5 +329,6 @@ async def test_a_silent_loss_is_noticed_by_keepalive(
         began = time.monotonic()
         await asyncio.wait_for(asyncio.shield(session.lost), 10)
         took = time.monotonic() - began
-    assert took < 1 * (2 + 1) + 1.5
-    assert time.monotonic() - began < 8
+    # Three seconds and what a busy machine needs; as it is without the two options, 15 at the least.
+    assert took < 9
+    assert time.monotonic() - began - took < 5

@@ -61,7 +61,7 @@ async def test_its_children_end_with_it(tmp_path: Path, terminal: bool) -> None:
     script.chmod(0o755)
     async with this_machine() as here:
         await here.start(f"exec {script}", **({"term_type": "xterm"} if terminal else {}))
-        assert await asyncio.to_thread(wait_until, lambda: (tmp_path / "pid").exists())
+        assert await asyncio.to_thread(wait_until, lambda: written(tmp_path / "pid"))
     assert wait_until(lambda: not alive(int((tmp_path / "pid").read_text())))
 
 
@@ -74,7 +74,7 @@ async def test_what_left_its_group_is_not_waited_for_long(tmp_path: Path) -> Non
         async with asyncio.timeout(20):
             async with this_machine() as here:
                 await here.start(f"exec {script}")
-                assert await asyncio.to_thread(wait_until, lambda: (tmp_path / "pid").exists())
+                assert await asyncio.to_thread(wait_until, lambda: leads_its_group(tmp_path / "pid"))
         gc.collect()
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
@@ -93,6 +93,14 @@ def test_the_person_sees_no_traceback_of_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def written(file: Path) -> bool:
+    return file.exists() and file.read_text().endswith("\n")
+
+
+def leads_its_group(file: Path) -> bool:
+    return written(file) and os.getpgid(pid := int(file.read_text())) == pid
 
 
 def alive(pid: int) -> bool:

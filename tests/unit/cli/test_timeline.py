@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import properties.conftest  # noqa: F401 - loads the profile: no clock, the same examples each time
 from kirotunnel import events as ev
 from kirotunnel.cli.main import cli
 from kirotunnel.cli.timeline import Moment, Span, Timeline, draw, page, spans

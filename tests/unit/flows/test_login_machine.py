@@ -496,6 +496,11 @@ def test_a_callback_that_is_not_taken_is_the_reason_when_the_cli_says_none() -> 
     )
 
 
+def test_a_callback_that_is_not_taken_is_not_the_reason_when_the_cli_was_killed() -> None:
+    dialogue = undelivered() >> RemoteExited(None) << AskWhoami() << DRAIN >> TimerFired("undelivered")
+    assert dialogue >> WhoamiAnswered(None) << Fails("KT404", "was ended by a signal")
+
+
 def test_a_callback_that_is_not_taken_does_not_matter_when_the_cli_goes_on() -> None:
     assert (
         undelivered()

@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+import properties.conftest  # noqa: F401 - loads the profile: no clock, the same examples each time
 from kirotunnel.events import RefusalReason, RequestRefused
 from kirotunnel.flows.strays import SINGLY, Strays
 

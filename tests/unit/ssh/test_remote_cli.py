@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import properties.conftest  # noqa: F401 - loads the profile: no clock, the same examples each time
 from kirotunnel.ssh.jobs import Job, printf_format
 from kirotunnel.ssh.remote_cli import MAX_OUTPUT, MAX_TYPED, Ending, HeldCLI
 from kirotunnel.wire.records import Record, decoded

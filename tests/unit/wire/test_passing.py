@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import properties.conftest  # noqa: F401 - loads the profile: no clock, the same examples each time
 from kirotunnel.wire.passing import EscapeKeys, Passing
 
 SCREEN = [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import properties.conftest  # noqa: F401 - loads the profile: no clock, the same examples each time
 from kirotunnel.wire.printed_urls import MAX_LINE, PrintedUrls, SaidLine
 
 URL = (
