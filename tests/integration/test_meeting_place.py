@@ -444,6 +444,16 @@ def wide_route(remote: Remote, port: int, state: str, *, start: str | None = Non
     )
 
 
+@pytest.mark.parametrize("first", [0, 1])
+async def test_two_that_leave_in_one_moment_leave_nothing(directory: Path, first: int) -> None:
+    """The one who has the port may let go before it has read that the other is gone, who found it held."""
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        legs = [await both.leg("one"), await both.leg("two")]
+        await asyncio.gather(legs[first].lease.close(), legs[1 - first].lease.close())
+    assert not directory.exists()
+
+
 # --- Many ------------------------------------------------------------------------------------------------------------
 
 
