@@ -266,15 +266,20 @@ async def test_what_is_carried_over_a_command_is_the_request_and_nothing_else(
     assert b'\r\nX-Quoted: "a\\b"\r\n' in head
 
 
-@pytest.mark.parametrize("tool", ["python3", "perl", "socat", "busybox"])
+@pytest.mark.parametrize("tool", ["python3", "perl", "socat", "socat, slow to start", "busybox"])
 async def test_a_port_is_held_by_a_program_and_let_go_of(
     login: Login, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tool, _, slow = tool.partition(", ")
     require(tool, "ss")
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in (tool, "cat", "sed", "grep", "sleep", "ss", "unshare", "mount", "readlink"):
         (programs / name).symlink_to(str(find(name)))
+    if slow:
+        (programs / tool).unlink()
+        (programs / tool).write_text(f'#!/bin/sh\nsleep 1\nexec {find(tool)} "$@"\n')
+        (programs / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
