@@ -47,3 +47,22 @@ async def test_a_terminal_that_is_gone_is_read_no_more(ends: tuple[int, int], wa
         for _ in range(20):
             await asyncio.sleep(0)
         assert not loop.remove_reader(far)
+
+
+@pytest.mark.parametrize(("way", "seen"), [("secret", False), ("answer", True)])
+async def test_who_answers_as_soon_as_the_question_is_there_is_seen_only_where_he_may(
+    ends: tuple[int, int], way: str, seen: bool
+) -> None:
+    near, far = ends
+
+    class Screen(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("Password"):
+                os.write(near, b"open sesame\n")
+            return super().write(text)
+
+    async with asyncio.timeout(10):
+        answer = await getattr(Terminal(far, Screen()), way)("Password? ")
+    assert (answer if seen else answer.reveal()) == "open sesame"
+    os.write(far, b".")
+    assert (b"open sesame" in os.read(near, 1000)) is seen
