@@ -19,7 +19,7 @@ import pytest
 from integration.relay_ends import PATIENCE, Leg, Remote, Witness, answer, ask, free_port, route_to
 from integration.test_callback_ports import callback_of, greeting
 from kirotunnel.errors import LocalPortError, PortAwaitedError
-from kirotunnel.local import meeting_place, shared_port
+from kirotunnel.local import loopback, meeting_place, shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.command_relay import CommandRoute
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
@@ -442,6 +442,21 @@ def wide_route(remote: Remote, port: int, state: str, *, start: str | None = Non
     return CommandRoute(
         rule=rule, port=port, dial=remote.dial, observer=Witness(), cli="acme", host=state, policy=UrlPolicy()
     )
+
+
+async def test_who_finds_the_port_with_its_guests_alone_lets_them_have_it_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has a port is looked for when it is a stranger's: that takes a second where much else runs."""
+    looks: list[object] = []
+    monkeypatch.setattr(loopback, "holders_of", lambda ports: looks.append(ports) or {port: [] for port in ports})
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        first, _ = await both.leg("one"), await both.leg("two")
+        await asyncio.gather(first.lease.close(), both.leg("three"))
+        for state in ("two", "three"):
+            assert (await ask(both.number, callback_of(state))).title == f"Done on {state}"
+    assert looks == []
 
 
 @pytest.mark.parametrize("first", [0, 1])
