@@ -63,6 +63,8 @@ def test_a_host_that_was_refused_is_not_opened_and_the_command_goes_on(zoo: Zoo,
     with at_terminal(zoo, tmp_path, zoo.command("demands", f"https://{PROVIDER}/"), trust=()) as run:
         run.child.expect(r"Open it\?")
         run.child.sendline("n")
+        run.child.expect_exact("was not opened")
+        run.child.sendline("")
         run.child.expect_exact("that was all")
         assert run.end() == 0, run.shown
         assert not run.openings.waiting()
@@ -151,6 +153,8 @@ def test_on_a_terminal_a_port_that_is_taken_here_is_said_and_the_command_goes_on
 
 def test_escapes_of_the_remote_do_not_get_into_our_own_words(zoo: Zoo, tmp_path: Path) -> None:
     with at_terminal(zoo, tmp_path, zoo.command("demands", "https://evil.example/\x1b]0;owned\x07"), trust=()) as run:
+        run.child.expect_exact("(KT6")
+        run.child.sendline("")
         assert run.end() == 0, run.shown
         assert not run.openings.waiting()
     assert "\x1b]0;owned" not in run.shown

@@ -1,4 +1,4 @@
-"""Opens whatever it is told, and waits for a while: a remote that somebody else has got hold of."""
+"""Opens whatever it is told, and waits for Enter or a while: a remote that somebody else has got hold of."""
 
 import sys
 import time
@@ -8,5 +8,8 @@ from keeper import Listener, open_in_browser
 _, url, *listen = sys.argv
 kept = [Listener(port=int(port)) for port in listen]
 open_in_browser(url)
+if sys.stdin.isatty():
+    input()
+else:
+    time.sleep(3)
 print("that was all", flush=True)
-time.sleep(3)
