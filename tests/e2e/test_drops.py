@@ -190,6 +190,14 @@ def test_a_drop_before_the_browser_is_wanted(make_box: MakeBox, sshd: Server, st
     assert_only_callbacks_arrived(box, "builder-id")
 
 
+def choose_and_be_signed_in(person: pexpect.spawn) -> None:
+    person.send("\r")
+    person.expect(f"signed in as {PEOPLE['idc']}")
+    person.expect(pexpect.EOF)
+    person.close()
+    assert person.exitstatus == 0
+
+
 def test_a_drop_while_a_menu_is_open(make_box: MakeBox, sshd: Server) -> None:
     profiles = '[["first", "arn:aws:x:1"], ["second", "arn:aws:x:2"], ["third", "arn:aws:x:3"]]'
     box = make_box(sshd, KIRO_STANDIN_PROFILES=profiles)
@@ -201,11 +209,7 @@ def test_a_drop_while_a_menu_is_open(make_box: MakeBox, sshd: Server) -> None:
     person.expect("is back")
     sshd.drop_connections()
     person.expect("is back")
-    person.send("\r")
-    person.expect(f"signed in as {PEOPLE['idc']}")
-    person.expect(pexpect.EOF)
-    person.close()
-    assert person.exitstatus == 0
+    choose_and_be_signed_in(person)
     assert "second" in box.remote.run("~/.local/bin/kiro-cli whoami", user=box.user).stdout
 
 
@@ -225,11 +229,7 @@ def test_a_proxy_command_that_asks_is_answered_anew_after_a_drop(
     person.expect("'s password: ")
     person.sendline(PASSWORD)
     person.expect("is back")
-    person.send("\r")
-    person.expect(f"signed in as {PEOPLE['idc']}")
-    person.expect(pexpect.EOF)
-    person.close()
-    assert person.exitstatus == 0
+    choose_and_be_signed_in(person)
 
 
 @pytest.mark.parametrize("way", ["ProxyJump", "ProxyCommand"])
@@ -413,11 +413,7 @@ def test_each_way_to_a_terminal_survives_drops(make_box: MakeBox, sshd: Server, 
     person.send("\x1b[B")
     sshd.drop_connections()
     person.expect("is back")
-    person.send("\r")
-    person.expect(f"signed in as {PEOPLE['idc']}")
-    person.expect(pexpect.EOF)
-    person.close()
-    assert person.exitstatus == 0
+    choose_and_be_signed_in(person)
     assert "second" in box.remote.run("~/.local/bin/kiro-cli whoami", user=box.user).stdout
 
 

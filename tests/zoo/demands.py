@@ -11,5 +11,5 @@ open_in_browser(url)
 if sys.stdin.isatty():
     input()
 else:
-    time.sleep(3)
+    time.sleep(3)  # in which it would be opened, if it ever were
 print("that was all", flush=True)

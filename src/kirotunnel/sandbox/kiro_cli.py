@@ -651,16 +651,16 @@ class CallbackServer:
         )
         verdict = self._judge(request)
         keeps_alive = self._rules.keep_alive and request.keeps_alive
-        answers = verdict.reply is not None and not (verdict.callback and self._tools.fault == "no-answer")
+        reply = None if verdict.callback and self._tools.fault == "no-answer" else verdict.reply
         try:
-            if answers and verdict.reply is not None:
-                _send(connection, verdict.reply, request.method, keeps_alive=keeps_alive)
+            if reply is not None:
+                _send(connection, reply, request.method, keeps_alive=keeps_alive)
         finally:
             if verdict.callback:  # after the answer: the login may end the process as soon as it knows
                 with self._changed:
                     self._callback = self._callback or verdict.callback
                     self._changed.notify_all()
-        return answers and keeps_alive
+        return reply is not None and keeps_alive
 
 
 def _read_head(connection: socket.socket, buffer: bytearray, limit: int) -> bytes | None:

@@ -143,7 +143,7 @@ class _Program(asyncio.SubprocessProtocol):
         if transport.get_returncode() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(transport.get_pid(), signal.SIGHUP)
-                os.kill(transport.get_pid(), signal.SIGKILL)
+                os.kill(transport.get_pid(), signal.SIGKILL)  # it itself may take no notice of a hang-up
         close_pipes(transport)
 
     async def wait_closed(self) -> None:
