@@ -72,3 +72,15 @@ async def test_an_opened_url_comes_whole_whatever_else_is_said_meanwhile(length:
             subprocess.run([f"{directory}/bin/xdg-open", url], check=True)
         assert [opened_url(await heard.get()) for _ in urls] == urls
         assert await shell.finish()
+
+
+async def test_a_late_word_of_an_opener_does_not_end_the_shell_that_is_cleaning_up() -> None:
+    async with this_machine() as session, asyncio.timeout(60):
+        shell = ControlShell(session)
+        directory = await shell.prepare_command("", openers=["xdg-open"], lease_s=60)
+        words = f"exec 1<>{directory}/pipe.1; while [ -d {directory} ]; do echo u; done"
+        with subprocess.Popen(["/bin/sh", "-c", words]) as opener:
+            try:
+                assert await shell.finish()
+            finally:
+                opener.kill()

@@ -161,7 +161,7 @@ class ControlShell:
             LEASE_S=str(lease_s),
         )
         scripts = read_script("ending.sh") + read_script("control.sh") + read_script("run.sh")
-        records = await self._open(f'{header}{scripts}\nprepare\n[ -z "$D" ] || urls_and_end 0 &\n')
+        records = await self._open(f'{header}{scripts}\nprepare\n[ -z "$D" ] || follow_urls 0\n')
         directory = next((record.value for record in records if record.key == "dir"), None)
         if directory is not None and not _SAFE_DIRECTORY.fullmatch(directory):
             raise SessionRefusedError(f"{self._where} answered with a directory that is none")

@@ -11,7 +11,7 @@ LC_ALL=C
 export LC_ALL
 D=
 cli=
-following=
+follower=
 lease_pid=
 
 say() { printf '\n%s %s\n' "$N" "$*"; }
@@ -49,6 +49,8 @@ within() {
 
 remove_all() {
 	[ -n "$D" ] || return 0
+	# It would take this for somebody else's doing, and end us before we are done: some word of an opener may yet wake it.
+	[ -z "$follower" ] || kill -KILL "$follower" 2>/dev/null
 	stop_cli
 	ours "$D/holder.pid" && kill -KILL "-$p" "$p" 2>/dev/null
 	remove_directory
@@ -187,7 +189,7 @@ start_lease() {
 	(
 		nap "$LEASE_S" "$$"
 		read -r gen <"$D/gen" && [ "$gen" = "$G" ] && [ ! -d "$D/started" ] || exit 0
-		lease_pid=
+		lease_pid= follower=
 		remove_all
 		kill -KILL "$$" 2>/dev/null
 	) </dev/null >/dev/null 2>&1 9<&- &
@@ -246,10 +248,14 @@ go_on() {
 
 # follow URLS BYTES: say what comes of the login from there on.
 follow() {
-	[ -z "$following" ] || return 0
-	following=1
-	urls_and_end "$1" &
+	[ -z "$follower" ] || return 0
+	follow_urls "$1"
 	output "$2" &
+}
+
+follow_urls() {
+	urls_and_end "$1" &
+	follower=$!
 }
 
 # By `exec`: dash keeps a copy of what is redirected for a function.
