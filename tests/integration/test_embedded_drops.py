@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 import kirotunnel
-from integration.sign_in_world import RobotBrowser
+from integration.sign_in_world import Notes, RobotBrowser
+from kirotunnel import events as ev
+from kirotunnel.errors import LoginTimedOutError
+from kirotunnel.flows.environment import Environment
+from kirotunnel.flows.remote_login import LoginOptions, login
 from kirotunnel.sandbox.services import SignInServices
 from kirotunnel.sandbox.sshd import EmbeddedRemote
 from kirotunnel.ssh.config import SSHOptions
@@ -44,3 +48,37 @@ async def test_a_login_whose_connection_is_cut_at_each_page(method: str, pages: 
     assert result.account.email is not None
     assert (names.count("connection_lost"), names.count("reconnected")) == (pages, pages)
     assert names.count("callback_received") == pages
+
+
+class CutOnArrival(Notes):
+    """Cuts the first connection as soon as it stands."""
+
+    remote: EmbeddedRemote
+
+    def event(self, event: ev.Event) -> None:
+        super().event(event)
+        if isinstance(event, ev.Connected):
+            self.remote.drop()
+
+
+class TurnThatNeverComes:
+    """A turn that is waited for in vain."""
+
+    longest_s = 3600.0
+    waits = 0
+
+    async def wait(self) -> float:
+        self.waits += 1
+        assert self.waits == 1
+        raise LoginTimedOutError("demo-host waited in vain for its turn at the browser")
+
+
+async def test_a_turn_that_never_comes_is_not_waited_for_again_after_a_drop() -> None:
+    notes, turn = CutOnArrival(), TurnThatNeverComes()
+    async with EmbeddedRemote({}) as remote:
+        notes.remote = remote
+        options = LoginOptions(target=remote.alias, ssh=SSHOptions(config_file=str(remote.ssh_config)))
+        with pytest.raises(LoginTimedOutError):
+            await login(options, Environment(conversation=notes, turn=turn))
+    assert turn.waits == 1
+    assert notes.names.count("connection_lost") == 1

@@ -216,8 +216,8 @@ class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
                     drops, attempt = drops + 1, 0
                     self._lost_because = one_line(exc.message)
                     self._conversation.event(ev.ConnectionLost(reason=self._lost_because))
-                elif drops == 0:
-                    raise
+                elif drops == 0 or isinstance(exc, LoginTimedOutError):
+                    raise  # nobody waits an hour for a turn twice
                 elif is_hopeless(exc):
                     message = f"{self._lost_because}, and could not be made anew: {exc.message}"
                     raise ConnectionLostError(message, exc.hint) from exc

@@ -123,6 +123,21 @@ async def test_a_second_page_of_the_same_sign_in_waits_for_nobody_and_holds_the_
     assert not turns.free
 
 
+async def test_a_login_that_begins_anew_has_its_turn_still_and_takes_no_second_one() -> None:
+    held_back: list[str] = []
+    turns = Turns(1)
+    first, second = (turns.turn(name, held_back=lambda name=name: held_back.append(name)) for name in "ab")
+    await first.wait()
+    again, waiting = asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())
+    await settle()
+    assert again.done()
+    assert again.result() == 0
+    assert held_back == ["b"]
+    first.end()
+    await settle()
+    assert waiting.done()
+
+
 async def test_who_leaves_the_queue_takes_no_turn() -> None:
     turns = Turns(1)
     await turns.turn("a").wait()
