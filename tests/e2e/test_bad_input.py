@@ -334,6 +334,28 @@ def test_a_signal_leaves_nothing_here_or_there(
     assert not any(listening_here(port) for port in CALLBACK_PORTS)
 
 
+def test_ctrl_c_leaves_nothing_though_it_has_ended_who_reads_the_events(make_box: MakeBox, sshd: Server) -> None:
+    box = make_box(sshd)
+    process = start(*box.arguments("--no-browser"))
+    read_event(process, "browser_opened")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130
+    assert box.remote.leftovers() == []
+
+
+def test_a_login_goes_on_though_nobody_reads_its_events(make_box: MakeBox, sshd: Server) -> None:
+    box = make_box(sshd)
+    process = start(*box.arguments(*robot("google")))
+    read_event(process, "login_started")
+    assert process.stdout is not None
+    process.stdout.close()
+    run = finish(process)
+    assert run.code == 0, run.stderr
+    assert "signed in as" in run.stderr
+
+
 @pytest.mark.parametrize("server", ["sshd", "dropbear"])
 def test_a_kill_leaves_nothing_here_and_nothing_there_once_the_time_is_over(
     request: pytest.FixtureRequest, make_box: MakeBox, server: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import kirotunnel
 from integration.sign_in_world import RobotBrowser
+from kirotunnel.events import BrowserOpened, TunnelClosed
 from kirotunnel.sandbox.services import SignInServices
 from kirotunnel.sandbox.sshd import EmbeddedRemote
 from kirotunnel.ssh.config import SSHOptions
@@ -38,6 +40,36 @@ async def test_a_session_from_sign_in_to_sign_out(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(kirotunnel.KirotunnelError):
             await kirotunnel.token()
     assert events[-1] == "signed_in"
+
+
+async def test_a_login_leaves_nothing_there_though_who_hears_of_it_raises() -> None:
+    opened = asyncio.Event()
+
+    def hear(event: kirotunnel.Event) -> None:
+        if isinstance(event, BrowserOpened):
+            opened.set()
+        if isinstance(event, TunnelClosed):
+            raise EOFError
+
+    class Unused:
+        async def open(self, url: str) -> str:
+            return "nothing"
+
+    async with SignInServices() as services, EmbeddedRemote(services.environment()) as remote:
+        login = asyncio.ensure_future(
+            kirotunnel.login(
+                remote.alias,
+                ssh=SSHOptions(config_file=str(remote.ssh_config)),
+                browser=Unused(),
+                trust_url_hosts=[f"127.0.0.1:{services.port}"],
+                on_event=hear,
+            )
+        )
+        await opened.wait()
+        login.cancel()
+        with pytest.raises(EOFError):
+            await login
+        assert list(remote.tmp.iterdir()) == []
 
 
 async def test_a_command_leaves_ctrl_c_to_the_program_that_calls_us(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
         return exc.exit_code
     except BrokenPipeError:
         # The reader of our stdout is gone (`kirotunnel … | head`): there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads()
         return 1
     except Exception as exc:  # the border to what nobody foresaw
         show_error(bug(exc))
@@ -112,6 +112,13 @@ def show_error(error: KirotunnelError) -> None:
     if error.hint:
         hint = click.style("hint:", fg="cyan") if color else "hint:"
         click.echo(f"\n{hint} {error.hint}", err=True, color=color)
+
+
+def nobody_reads() -> None:
+    """From now on what is written to stdout goes nowhere, and with it what lies in its buffer still."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def colored() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 import time
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kirotunnel import events as ev
-from kirotunnel.cli.main import colored
+from kirotunnel.cli.main import colored, nobody_reads
 from kirotunnel.wire.terminal import one_line
 
 if TYPE_CHECKING:
     from kirotunnel.flows.environment import Conversation
 
 HERE: Final = "this machine"
+# The program that read has ended, or the terminal was closed. A full disk is another thing: there somebody still reads.
+_NOBODY_READS: Final = {errno.EPIPE, errno.EIO}
 
 
 class Screen:
@@ -84,12 +87,20 @@ class JsonLines:
         self._began = time.monotonic() if began is None else began
 
     def event(self, event: ev.Event) -> None:
-        """Write the event's line, flushed at once."""
+        """Write the event's line, flushed at once.
+
+        Where its reader is gone the sign-in goes on, and so does its cleaning up: `… --json | jq` gets the same Ctrl-C.
+        """
         elapsed = round((time.monotonic() - self._began) * 1000)
         target = None if isinstance(event, ev.Result) else self._target
         line = ev.Stamped(event=event, at=datetime.now(UTC), elapsed_ms=elapsed, target=target)
-        sys.stdout.write(json.dumps(line.to_json()) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(line.to_json()) + "\n")
+            sys.stdout.flush()
+        except OSError as exc:
+            if exc.errno not in _NOBODY_READS:
+                raise
+            nobody_reads()
         self._screen.event(event)
 
     def tell(self, text: str) -> None:

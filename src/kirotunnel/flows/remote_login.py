@@ -604,8 +604,14 @@ class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
         self._draws = False  # what the CLI still draws would hide the cursor again
         if self._environment.terminal is not None and self._start_action is not None:
             self._environment.terminal.show(SHOW_CURSOR)
-        for leg in list(self._leases):
-            await self._close_tunnel(leg)
+        # Who is told of a closed port may be gone, and raise: the rest is done all the same.
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._leave)
+            for leg in reversed(self._leases):  # the last that is put on a stack comes first
+                stack.push_async_callback(self._close_tunnel, leg)
+
+    async def _leave(self) -> None:
+        """Let go of the target, with nothing left there."""
         await self._release_holds()
         done = await self._finish() if self._link.is_up else not self._started
         if self._attached is not None:
