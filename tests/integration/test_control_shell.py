@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 from kirotunnel.errors import ConnectionLostError
 from kirotunnel.profiles.profile import profile_for
+from kirotunnel.ssh import holds
 from kirotunnel.ssh.control import ControlShell, opened_url
 from kirotunnel.ssh.this_machine import this_machine
 from kirotunnel.wire.examined import read_examined
 from kirotunnel.wire.records import Record
+from lab.requirements import require
 
 
 async def test_who_waits_for_an_answer_is_told_at_once_that_the_shell_was_let_go_of() -> None:
@@ -28,6 +31,22 @@ async def test_who_waits_for_an_answer_is_told_at_once_that_the_shell_was_let_go
         async with asyncio.timeout(10):
             with pytest.raises(ConnectionLostError):
                 await asking
+
+
+async def test_a_program_is_believed_that_it_holds_a_port_where_nobody_can_be_asked_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require("python3")
+    monkeypatch.setattr(holds, "EXEC_TIMEOUT_S", 60.0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    async with this_machine() as session:
+        shell = ControlShell(session)
+        await shell.look_for_listeners(cli="kiro-cli", profile=profile_for("kiro-cli"))
+        shell.let_go()
+        held = holds.PortHolds(session, shell, lease_s=60)
+        assert set(await held.take([port])) == {port}
+        await held.release()
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "XDG_RUNTIME_DIR"])

@@ -118,7 +118,10 @@ class PortHolds:
         loop = asyncio.get_running_loop()
         until = loop.time() + LISTENING_S
         while True:
-            rows = await self._shell.listeners() if wanted else None
+            try:
+                rows = await self._shell.listeners() if wanted else None
+            except KirotunnelError:
+                return None  # that the connection is gone is noticed elsewhere, and all is held again by the next
             if rows is None:
                 return None
             there = {row.port for row in rows}
