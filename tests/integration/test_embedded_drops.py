@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import pty
+from collections.abc import Iterator
+from typing import Final
+
 import pytest
 
 import kirotunnel
 from integration.sign_in_world import Notes, RobotBrowser
 from kirotunnel import events as ev
-from kirotunnel.errors import LoginTimedOutError
+from kirotunnel.errors import ConnectionLostError, LoginTimedOutError
 from kirotunnel.flows.environment import Environment
 from kirotunnel.flows.remote_login import LoginOptions, login
+from kirotunnel.local.terminal import Terminal
 from kirotunnel.sandbox.services import SignInServices
 from kirotunnel.sandbox.sshd import EmbeddedRemote
 from kirotunnel.ssh.config import SSHOptions
+from kirotunnel.ssh.control import ControlShell
+from kirotunnel.wire.redirect import TrustedHost
+
+PROFILES: Final = {"KIRO_STANDIN_PROFILES": '[["one", "arn:aws:x:1"], ["two", "arn:aws:x:2"]]'}
+MENU: Final = "Select an IAM Identity Center profile"
 
 
 class DroppingBrowser(RobotBrowser):
@@ -82,3 +95,94 @@ async def test_a_turn_that_never_comes_is_not_waited_for_again_after_a_drop() ->
             await login(options, Environment(conversation=notes, turn=turn))
     assert turn.waits == 1
     assert notes.names.count("connection_lost") == 1
+
+
+# --- the answer to the start alone is lost ---------------------------------------------------------------------------
+
+
+def lose_the_answer_to_the_start(remote: EmbeddedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CLI is started, and the connection cut before that is known here."""
+    start_cli = ControlShell.start_cli
+
+    async def unanswered(self: ControlShell, **how: object) -> None:
+        await start_cli(self, **how)  # type: ignore[arg-type]  # as it was called
+        remote.drop()
+        raise ConnectionLostError("reset by peer")
+
+    monkeypatch.setattr(ControlShell, "start_cli", unanswered)
+
+
+class AtTheMenu(Notes):
+    """Sees the CLI's menu."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn = asyncio.Event()
+
+    def remote(self, text: str) -> None:
+        super().remote(text)
+        if MENU in "".join(self.said):
+            self.drawn.set()
+
+
+@contextlib.contextmanager
+def a_terminal() -> Iterator[tuple[Terminal, int]]:
+    """A terminal, and where its keys are pressed."""
+    keys, far_end = pty.openpty()
+    try:
+        with open(far_end, "w", encoding="utf-8") as out:
+            yield Terminal(far_end, out), keys
+    finally:
+        os.close(keys)
+
+
+async def test_the_keys_reach_a_cli_whose_start_only_the_next_connection_knew_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = AtTheMenu()
+
+    async def press_enter(keys: int) -> None:
+        await notes.drawn.wait()
+        while True:
+            os.write(keys, b"\n")
+            await asyncio.sleep(0.2)
+
+    async with SignInServices() as services, EmbeddedRemote(services.environment() | PROFILES) as remote:
+        lose_the_answer_to_the_start(remote, monkeypatch)
+        options = LoginOptions(
+            target=remote.alias,
+            ssh=SSHOptions(config_file=str(remote.ssh_config)),
+            trusted_hosts=(TrustedHost.parse(f"127.0.0.1:{services.port}"),),
+            timeout_s=60,
+        )
+        with a_terminal() as (terminal, keys):
+            environment = Environment(conversation=notes, browser=RobotBrowser("idc"), terminal=terminal)
+            pressing = asyncio.ensure_future(press_enter(keys))
+            try:
+                result = await login(options, environment)
+            finally:
+                pressing.cancel()
+    assert result.account.email is not None
+    assert (notes.names.count("login_started"), notes.names.count("reconnected")) == (1, 1)
+
+
+class LeavesAtTheDrop(Notes):
+    """Presses Ctrl-C when the connection is lost."""
+
+    login: asyncio.Future[object]
+
+    def event(self, event: ev.Event) -> None:
+        super().event(event)
+        if isinstance(event, ev.ConnectionLost):
+            self.login.cancel()
+
+
+async def test_who_leaves_then_is_told_that_the_target_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = LeavesAtTheDrop()
+    async with EmbeddedRemote({}) as remote:
+        lose_the_answer_to_the_start(remote, monkeypatch)
+        options = LoginOptions(target=remote.alias, ssh=SSHOptions(config_file=str(remote.ssh_config)))
+        notes.login = asyncio.ensure_future(login(options, Environment(conversation=notes)))
+        with pytest.raises(asyncio.CancelledError):
+            await notes.login
+    assert any("cannot be told that this sign-in is over" in sentence for sentence in notes.said)

@@ -187,6 +187,7 @@ class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
         self._start_action: m.StartRemote | None = None
         self._started = False
         """Whether the CLI is the holder's by now."""
+        self._has_keyboard = False
         self._still_held = True
         self._holds: PortHolds | None = None
         self._steered: set[int] = set()
@@ -298,7 +299,7 @@ class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
             self._queue.put_nowait(m.ReconnectFailed(attempt, exc))
         else:
             if self._started:
-                self._queue.put_nowait(m.RemoteStarted())
+                self._runs()
             self._queue.put_nowait(m.Reconnected(attempt, held=self._still_held))
 
     async def _take_up(self, shell: ControlShell) -> None:
@@ -456,11 +457,15 @@ class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
             if self._link.broken(now, exc):
                 return
             raise
+        self._runs()
+
+    def _runs(self) -> None:
+        """The CLI's login runs there, as its start or a connection after that has said: the keyboard is the CLI's."""
         self._started = True
         self._queue.put_nowait(m.RemoteStarted())
         terminal = self._environment.terminal
-        if terminal is not None:
-            self._keys.close()
+        if terminal is not None and not self._has_keyboard:
+            self._has_keyboard = True
             self._keys.enter_context(terminal.keys_to(self._type, self._resize))
 
     def _terminal(self, action: m.StartRemote) -> tuple[str, tuple[int, int]] | None:
@@ -613,7 +618,7 @@ class _Login(Driver[m.LoginEvent, m.Action, LoginResult]):
     async def _leave(self) -> None:
         """Let go of the target, with nothing left there."""
         await self._release_holds()
-        done = await self._finish() if self._link.is_up else not self._started
+        done = await self._finish() if self._link.is_up else self._start_action is None
         if self._attached is not None:
             self._attached.close()
         await self._link.close()
