@@ -125,6 +125,8 @@ MAX_REMEMBERED: Final = 50
 """Errors and menu rows of the CLI; a login has a few."""
 MENU_SETTLES_S: Final = 0.3
 """Seconds without another row after which a menu is taken as complete; dialoguer draws it in one go."""
+MENU_ROWS_GRACE_S: Final = 2.0
+"""Seconds for more rows of a menu that has not the wanted one: packets are lost, and a target may be short of time."""
 NOT_LISTENING_GRACE_S: Final = 2.0
 """Seconds for the end of a CLI that has closed its port already to be heard of."""
 UNDELIVERED_GRACE_S: Final = 5.0
@@ -192,6 +194,8 @@ class LoginMachine:
         self._last_line = ""
         self._menu: list[tr.MenuItemShown] = []
         self._menu_kind: tr.PromptKind | None = None
+        self._menu_lacked = 0
+        """Rows that a menu had when more of them were waited for."""
         self._answered: set[tr.PromptKind] = set()
         self._user_code: str | None = None
         self._device_shown = False
@@ -587,9 +591,10 @@ class LoginMachine:
         return self._fail(PromptUnansweredError(f"{plan.cli} on {plan.host} asks: {asked}; it needs {option}"))
 
     def _menu_settled(self) -> list[Action]:
-        kind, self._menu_kind = self._menu_kind, None
+        kind = self._menu_kind
         if kind is None or kind in self._answered or not self._menu or self._phase is not Phase.RUNNING:
-            return []
+            return []  # rows that are still to come start the timer
+        self._menu_kind = None
         plan = self._plan
         if kind == "profile":
             return [] if plan.interactive else self._answer(kind, "\r")
@@ -606,6 +611,10 @@ class LoginMachine:
             (i for pattern in login.menu_labels for i, label in enumerate(labels) if re.search(pattern, label)), None
         )
         if wanted is None:
+            if self._lost is not None or len(self._menu) > self._menu_lacked:
+                # What was drawn meanwhile comes only after the connection is back, so none of it was waited for yet.
+                self._menu_kind, self._menu_lacked = kind, len(self._menu) if self._lost is None else 0
+                return [StartTimer("menu", MENU_ROWS_GRACE_S)]
             return self._fail(
                 LoginRefusedError(f"{plan.cli} on {plan.host} offers no {plan.method} sign-in here, only: {offered}")
             )

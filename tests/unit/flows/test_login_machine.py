@@ -27,6 +27,7 @@ from kirotunnel.flows.login_machine import (
     DEVICE_URL_GRACE_S,
     DRAIN_GRACE_S,
     INTERRUPTED_GRACE_S,
+    MENU_ROWS_GRACE_S,
     MENU_SETTLES_S,
     NOT_LISTENING_GRACE_S,
     UNDELIVERED_GRACE_S,
@@ -957,6 +958,10 @@ E2: Final = ("Use for Free with Builder ID", "Use for Free with Google or GitHub
 E3: Final = ("Use with Builder ID", "Use with Google", "Use with GitHub", "Use with Your Organization")
 
 
+SETTLES: Final = StartTimer("menu", MENU_SETTLES_S)
+LACKING: Final = StartTimer("menu", MENU_ROWS_GRACE_S)
+
+
 def shows_menu(dialogue: Dialogue, rows: tuple[str, ...], kind: PromptKind = "method", active: int = 0) -> Dialogue:
     dialogue = dialogue >> Printed(PromptShown(kind, "Select")) << StartTimer("menu", MENU_SETTLES_S)
     for i, row in enumerate(rows):
@@ -1002,11 +1007,40 @@ def test_a_menu_without_the_wanted_row_ends_the_login(interactive: bool) -> None
     dialogue = shows_menu(started(plan(method="google", interactive=interactive)), E1)
     assert (
         dialogue
+        << LACKING
+        >> TimerFired("menu")
         << StopRemote()
         << Fails(
             "KT403", "kiro-cli on box offers no google sign-in here, only: Use with Builder ID, Use with IDC Account"
         )
     )
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_a_menu_that_comes_in_two_pieces_is_answered_when_it_is_whole(first: int) -> None:
+    """The pieces are further apart than the rows of a menu ever are."""
+    dialogue = shows_menu(started(plan(method="idc")), E3[:first])
+    if first:
+        dialogue = dialogue << LACKING
+    for row in E3[first:]:
+        dialogue = dialogue >> Printed(MenuItemShown(row, active=row == E3[0])) << SETTLES
+    assert dialogue >> TimerFired("menu") << Type("jjj\r")
+
+
+def test_a_menu_in_pieces_without_the_wanted_row_ends_the_login_when_no_more_of_it_comes() -> None:
+    dialogue = shows_menu(started(plan(method="google")), E1[:1]) << LACKING
+    dialogue = dialogue >> Printed(MenuItemShown(E1[1], active=False)) << SETTLES >> TimerFired("menu") << LACKING
+    assert dialogue >> TimerFired("menu") << StopRemote() << Fails("KT403", "Use with IDC Account")
+
+
+def test_the_rest_of_a_menu_is_waited_for_through_a_drop() -> None:
+    dialogue = shows_menu(started(plan(method="google")), E3[:1]) << LACKING
+    dialogue = dialogue >> Disconnected("reset") << Reconnect(1, 0.0)
+    for _ in range(3):
+        dialogue = dialogue >> TimerFired("menu") << LACKING
+    dialogue = dialogue >> Reconnected(1) >> TimerFired("menu") << LACKING
+    dialogue = dialogue >> Printed(MenuItemShown(E3[1], active=False)) << SETTLES
+    assert dialogue >> TimerFired("menu") << Type("j\r")
 
 
 def test_without_a_method_a_person_chooses_and_nobody_else() -> None:
