@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -140,6 +141,22 @@ async def test_without_a_runtime_directory_it_lies_beside_temporary_files_and_no
         assert directory.name == f"kirotunnel-{os.geteuid()}"
         assert directory.stat().st_mode & 0o777 == 0o700
     assert list(temporary.iterdir()) == []
+
+
+async def test_where_it_has_no_room_for_a_socket_the_first_login_goes_on_and_the_next_is_told_who_has_the_port(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A system whose sockets need the whole path, which is too long here."""
+    directory = tmp_path / ("x" * 100)
+    monkeypatch.setattr(meeting_place, "sys", SimpleNamespace(platform="freebsd14"))
+    async with AsyncExitStack() as stack:
+        machine = Two(stack, lambda: MeetingPlace(directory))
+        await machine.leg("one")
+        assert (await ask(machine.number, callback_of("one"))).title == "Done on one"
+        with pytest.raises(LocalPortError) as caught:
+            await machine.leg("two")
+        assert str(os.getpid()) in caught.value.message
+    assert not directory.exists()
 
 
 async def test_who_leaves_it_empty_removes_it_and_who_comes_just_then_makes_it_anew(directory: Path) -> None:

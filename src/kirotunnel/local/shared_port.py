@@ -121,6 +121,8 @@ class SharedPort:
             else:
                 await self._join(self._place)
         except NoMeetingPlaceError:
+            if self._place is not None:
+                self._place.close()
             self._place = None
             await self._serve(await listen_on_loopback(self.number))
         except BaseException:
@@ -302,7 +304,8 @@ class SharedPort:
         assert self._place is not None  # noqa: S101 - a lock is of a place
         self._lock = lock
         self._place.sweep()
-        with contextlib.suppress(OSError):  # without a door nobody shares the port with us, and we have it all the same
+        # Without a door nobody shares the port with us, and we have it all the same.
+        with contextlib.suppress(OSError, NoMeetingPlaceError):
             self._door = self._place.listen(lock)
             asyncio.get_running_loop().add_reader(self._door.fileno(), self._knocked)
 
