@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +20,12 @@ import pytest
 from integration.relay_ends import PATIENCE, Leg, Remote, Witness, answer, ask, free_port, route_to
 from integration.test_callback_ports import callback_of, greeting
 from kirotunnel.errors import LocalPortError, PortAwaitedError
+from kirotunnel.events import RefusalReason
 from kirotunnel.local import loopback, meeting_place, shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.command_relay import CommandRoute
+from kirotunnel.local.http1 import Request
+from kirotunnel.local.loopback_server import Answer, LoopbackServer, Visitor
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import LegRule, Widening
@@ -47,7 +50,8 @@ class Two:
 
     async def leg(self, state: str) -> Leg:
         remote, seen = greeting(state), Witness()
-        lease = await CallbackPorts(self._place).lease(route_to(remote, seen, self.number, state=state, host=state))
+        route = route_to(remote, seen, self.number, state=None if state == "-" else state, host=state)
+        lease = await CallbackPorts(self._place).lease(route)
         self._stack.push_async_callback(lease.close)
         return Leg(lease, remote, seen)
 
@@ -407,6 +411,58 @@ async def test_whoever_pretends_to_share_a_port_is_not_believed(
     lock.release(for_others=False)
     place.close()
     assert not directory.exists()
+
+
+# --- A guest that has accepted a browser ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[LoopbackServer]:
+    """Those that ports are served with, as they come."""
+    made: list[LoopbackServer] = []
+
+    class Known(LoopbackServer):
+        def __init__(
+            self,
+            sockets: list[socket.socket],
+            handle: Callable[[Request, Visitor], Awaitable[Answer | None]],
+            stray: Callable[[RefusalReason], Answer],
+        ) -> None:
+            super().__init__(sockets, handle, stray)
+            made.append(self)
+
+    monkeypatch.setattr(shared_port, "LoopbackServer", Known)
+    return made
+
+
+async def test_what_a_guest_accepted_for_the_first_is_the_firsts_also_once_that_is_back(
+    servers: list[LoopbackServer],
+) -> None:
+    """A browser's early connection brings its request when the guest accepts no longer."""
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        first, second = await both.leg("one"), await both.leg("two")
+        await both.leg("three")
+        servers[0].pause()
+        await servers[1].start()  # not by itself: the first answers what it is told
+        assert (await ask(both.number, callback_of("nobody"))).status == 403
+        assert (first.seen.strays, second.seen.strays) == (["state"], [])
+        for state in ("one", "two", "three"):
+            assert (await ask(both.number, callback_of(state))).title == f"Done on {state}"
+
+
+async def test_what_a_guest_accepted_and_is_nobody_elses_is_its_own_if_it_takes_any(
+    servers: list[LoopbackServer],
+) -> None:
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        await both.leg("one")
+        taker = await both.leg("-")
+        servers[0].pause()
+        await servers[1].start()
+        assert (await ask(both.number, callback_of("one"))).title == "Done on one"
+        assert (await ask(both.number, callback_of("nobody"))).title == "Done on -"
+        assert taker.remote.targets == [callback_of("nobody")]
 
 
 # --- Legs that take more than one callback ----------------------------------------------------------------------------

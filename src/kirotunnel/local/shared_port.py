@@ -27,6 +27,7 @@ from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError, Po
 from kirotunnel.local.ports import describe, holders_of
 from kirotunnel.peers import peer, same_user
 from kirotunnel.wire.sharing import (
+    ANY,
     MAX_KEYS,
     STATE,
     VERSION,
@@ -256,9 +257,12 @@ class SharedPort:
         """Give the browser's connection to the process whose request this is, if there is one."""
         for key in keys:
             whose = next((guest for guest, theirs in self._guests.items() if key in theirs), None)
-            if whose is None and self._by_ourselves and key.startswith(STATE):
-                whose = self._link  # for when it is back
-            if whose is None or whose is visitor.brought_by:
+            if whose is None and key.startswith(STATE):
+                # A guest accepts while the one who has the port hangs, who gets this when it is back. It may be back by
+                # now: a browser can take seconds from its connection to its request.
+                whose = self._link
+            # What a guest brought, whose state nobody has, is for that guest as well, if it takes any.
+            if whose is None or (whose is visitor.brought_by and key not in {ANY, WIDE}):
                 continue
             connection = visitor.connection
             with contextlib.suppress(ChannelEndedError, OSError):
