@@ -19,7 +19,7 @@ import pytest
 
 from integration.relay_ends import PATIENCE, Leg, Remote, Witness, answer, ask, free_port, route_to
 from integration.test_callback_ports import callback_of, greeting
-from kirotunnel.errors import LocalPortError, PortAwaitedError
+from kirotunnel.errors import LocalPortError, PortAwaitedError, StateNotUniqueError
 from kirotunnel.events import RefusalReason
 from kirotunnel.local import loopback, meeting_place, shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
@@ -463,6 +463,29 @@ async def test_what_a_guest_accepted_and_is_nobody_elses_is_its_own_if_it_takes_
         assert (await ask(both.number, callback_of("one"))).title == "Done on one"
         assert (await ask(both.number, callback_of("nobody"))).title == "Done on -"
         assert taker.remote.targets == [callback_of("nobody")]
+
+
+async def test_a_guest_that_was_stopped_itself_does_not_take_the_first_for_hung(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By itself it would believe that a state is nobody's."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(shared_port, "PING_S", 10_000.0)  # the second ping is the one after the stop
+    async with AsyncExitStack() as stack:
+        both = Two(stack)
+        await both.leg("one")
+        second = CallbackPorts()
+        lease = await second.lease(route_to(greeting("two"), Witness(), both.number, state="two"))
+        stack.push_async_callback(lease.close)
+        for _ in range(20):
+            await asyncio.sleep(0)  # the first ping is answered
+        clock = loop.time
+        with monkeypatch.context() as stopped:
+            stopped.setattr(loop, "time", lambda: clock() + 10_001.0)
+            for _ in range(5):
+                await asyncio.sleep(0)  # in the second of these it asks again
+            with pytest.raises(StateNotUniqueError):
+                await second.lease(route_to(greeting("thief"), Witness(), both.number, state="one"))
 
 
 # --- Legs that take more than one callback ----------------------------------------------------------------------------

@@ -50,7 +50,7 @@ TRANSITION_S: Final = 2.0
 """Seconds in which one of those who still have a port takes it over."""
 PING_S: Final = 1.0
 HUNG_S: Final = 3.0
-"""Seconds without a sign of life after which guests accept by themselves."""
+"""Seconds that the one who has a port may leave its guests without an answer; then they accept by themselves."""
 RETURN_S: Final = 3.0
 """Seconds after a port has changed hands in which the others who have it may not have come to the new one yet."""
 MAX_STRANGERS: Final = 32
@@ -105,7 +105,8 @@ class SharedPort:
         self._offered: list[socket.socket] = []
         self._claims: dict[int, asyncio.Future[Claimed]] = {}
         self._numbers = itertools.count(1)
-        self._alive = 0.0
+        self._asked_at: float | None = None
+        """The moment of the first ping to which no sign of life has come yet."""
         self._by_ourselves = False
         """We accept although another has the port, since it hangs."""
         self._pinging: asyncio.TimerHandle | None = None
@@ -451,7 +452,7 @@ class SharedPort:
             _close_all(self._offered)
             self._offered = []
         self._link = link
-        self._alive = loop.time()
+        self._asked_at = None
         self._ping()
         self._lost(welcome.refused)
         return True
@@ -464,7 +465,7 @@ class SharedPort:
             )
 
     def _from_owner(self, channel: Channel, frame: Frame, sockets: list[socket.socket]) -> None:
-        self._alive = asyncio.get_running_loop().time()
+        self._asked_at = None
         match frame:
             case Welcome() if self._welcome is not None and not self._welcome.done():
                 self._offered, sockets = sockets, []
@@ -519,7 +520,8 @@ class SharedPort:
             return
         loop = asyncio.get_running_loop()
         self._pinging = loop.call_later(PING_S, self._ping)
-        hangs = loop.time() - self._alive > HUNG_S
+        # Not since its last sign of life: who was stopped itself has not asked for long.
+        hangs = self._asked_at is not None and loop.time() - self._asked_at > HUNG_S
         if hangs and not self._by_ourselves:
             self._starting = asyncio.ensure_future(self.server.start())
         elif not hangs and self._by_ourselves:
@@ -529,6 +531,8 @@ class SharedPort:
             for number, claim in self._claims.items():
                 if not claim.done():
                     claim.set_result(Claimed(number, ()))  # it is told when it is back
+        if self._asked_at is None:
+            self._asked_at = loop.time()
         with contextlib.suppress(ChannelEndedError):
             self._link.send(Ping())
 
