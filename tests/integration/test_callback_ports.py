@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from html import unescape
@@ -10,10 +12,12 @@ from typing import Final
 
 import pytest
 
-from integration.relay_ends import Leg, Remote, Reply, Witness, answer, ask, free_port, route_to
+from integration.relay_ends import PATIENCE, Leg, Remote, Reply, Witness, answer, ask, free_port, route_to
 from integration.test_relay import FAMILIES, is_bound
 from kirotunnel.errors import KirotunnelError
+from kirotunnel.local import callback_ports
 from kirotunnel.local.callback_ports import CallbackPorts
+from kirotunnel.local.channel import answers
 from kirotunnel.local.relay import Route
 
 PORTAL: Final = "https://app.kiro.dev/signin?auth_status=success"
@@ -205,6 +209,48 @@ async def test_ports_that_are_ours_are_not_busy(ports: Ports) -> None:
     await ports.leg("one")
     assert await ports.owner.busy([ports.number]) == {}
     assert list(await CallbackPorts(None).busy([ports.number])) == [ports.number]
+
+
+async def test_a_port_whose_holder_leaves_while_it_is_asked_is_not_busy(
+    ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = socket.create_server(("127.0.0.1", ports.number))
+
+    def leave(address: str, patience_s: float) -> bool | None:
+        holder.close()
+        return answers(address, patience_s)
+
+    monkeypatch.setattr(callback_ports, "answers", leave)
+    assert await ports.owner.busy([ports.number]) == {}
+
+
+async def test_a_port_that_is_just_taken_over_is_not_busy(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback_ports, "TRANSITION_S", PATIENCE)
+    said: list[bool | None] = []
+    asked = threading.Event()
+
+    def ask(address: str, patience_s: float) -> bool | None:
+        said.append(answers(address, patience_s))
+        asked.set()
+        return said[-1]
+
+    monkeypatch.setattr(callback_ports, "answers", ask)
+    first = await ports.leg("one")
+    lease = await CallbackPorts().lease(route_to(greeting("two"), Witness(), ports.number, state="two"))
+    leaving = asyncio.create_task(first.lease.close())
+    looking = asyncio.create_task(CallbackPorts().busy([ports.number]))
+    await asyncio.sleep(0)
+    assert asked.wait(PATIENCE)  # not awaited: in this very loop the guest would take it over
+    assert await looking == {}
+    assert (said[0], said[-1]) == (None, True)
+    await leaving
+    await lease.close()
+
+
+async def test_a_strangers_port_is_busy_at_once(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback_ports, "TRANSITION_S", 1000.0)
+    with socket.create_server(("127.0.0.1", ports.number)):
+        assert list(await ports.owner.busy([ports.number])) == [ports.number]
 
 
 async def test_legs_that_come_at_once_share_the_port(ports: Ports) -> None:

@@ -53,7 +53,7 @@ class PortReport:
 
 
 def look_at_ports(ports: Sequence[int]) -> PortFacts:
-    """Gather. Takes up to 100 ms: call it from a thread."""
+    """Gather. Takes up to 100 ms, or two seconds for a port of a login that hangs: call it from a thread."""
     refused = refused_ports(ports)
     return PortFacts(
         refused=refused,

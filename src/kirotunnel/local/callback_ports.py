@@ -18,12 +18,12 @@ from kirotunnel.events import Outcome, RefusalReason
 from kirotunnel.local import loopback_server
 from kirotunnel.local.channel import answers
 from kirotunnel.local.http1 import Request
-from kirotunnel.local.loopback import busy_on_loopback
+from kirotunnel.local.loopback import busy_on_loopback, refused_ports
 from kirotunnel.local.loopback_server import Answer, Visitor
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
 from kirotunnel.local.pages import REFUSALS, Page, render
 from kirotunnel.local.relay import Gone, Route
-from kirotunnel.local.shared_port import SharedPort
+from kirotunnel.local.shared_port import TRANSITION_S, SharedPort
 from kirotunnel.wire.gate import (
     Decision,
     FollowUp,
@@ -39,8 +39,8 @@ from kirotunnel.wire.sharing import ANY, STATE, WIDE, keys_of, keys_of_leg, page
 
 _log = logging.getLogger(__name__)
 
-AWAKE_S: Final = 1.0
-"""Seconds in which another process that shares a port shows that it is awake."""
+_AGAIN_S: Final = 0.03
+"""Seconds until somebody is looked for again who may be just taking a port over."""
 _MAX_SPENT: Final = 256
 """Callbacks that a port remembers once their leg is over."""
 
@@ -75,9 +75,10 @@ class CallbackPorts:
         return await asyncio.to_thread(self._busy, [number for number in numbers if number not in self._ports])
 
     def _busy(self, numbers: Collection[int]) -> dict[int, str]:
-        busy = busy_on_loopback(numbers)
-        shared = shared_by_others(busy, self._meeting_place) if busy else frozenset[int]()
-        return {number: who for number, who in busy.items() if number not in shared}
+        refused = refused_ports(numbers)
+        shared = shared_by_others(refused, self._meeting_place) if refused else frozenset[int]()
+        # Tried once more: who shares none may have left meanwhile. And only these are looked for, which takes longest.
+        return busy_on_loopback([number for number in refused if number not in shared])
 
     def _place(self) -> MeetingPlace | None:
         try:
@@ -315,11 +316,24 @@ def shared_by_others(
     except NoMeetingPlaceError:
         return frozenset()
     try:
-        return frozenset(number for number in numbers if answers(place.address(number), AWAKE_S))
+        return frozenset(number for number in numbers if _is_shared(place, number))
     except NoMeetingPlaceError:
         return frozenset()
     finally:
         place.close()
+
+
+def _is_shared(place: MeetingPlace, number: int) -> bool:
+    """Whether somebody who shares the port is there, and awake, or comes while it changes hands."""
+    began = time.monotonic()
+    while (patience_s := began + TRANSITION_S - time.monotonic()) > 0:
+        answer = answers(place.address(number), patience_s)
+        if answer is not None:
+            return answer
+        if not place.is_left(number):
+            break
+        time.sleep(_AGAIN_S)
+    return False
 
 
 def already_awaited(route: Route, key: str) -> KirotunnelError:

@@ -154,8 +154,11 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     return data, descriptors
 
 
-def answers(address: str, patience_s: float) -> bool:
-    """Whether somebody of this user's shares a port there, and is awake. Blocks: call it from a thread."""
+def answers(address: str, patience_s: float) -> bool | None:
+    """Whether somebody of this user's shares a port there, and is awake; None where nobody is there, or just goes.
+
+    Blocks: call it from a thread.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(patience_s)
         try:
@@ -163,7 +166,10 @@ def answers(address: str, patience_s: float) -> bool:
             if not same_user(sock):
                 return False
             sock.sendall(encode(Ping()))
-            return any(isinstance(frame, Pong) for frame in Frames().feed(sock.recv(1024)))
+            data = sock.recv(1024)
+            return any(isinstance(frame, Pong) for frame in Frames().feed(data)) if data else None
+        except (FileNotFoundError, ConnectionError):
+            return None
         except (OSError, FrameError):
             return False
 

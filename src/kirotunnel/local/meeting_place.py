@@ -87,6 +87,10 @@ class MeetingPlace:
         """Where the one who has that port can be reached."""
         return self._address(f"{self._name(port)}.sock")
 
+    def is_left(self, port: int) -> bool:
+        """Whether somebody has that port, or had it and did not clean up: there may be others who take it over."""
+        return self._is_there(f"{self._name(port)}.lock")
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         with contextlib.suppress(OSError):
