@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from integration.relay_ends import PATIENCE, Leg, Remote, Witness, answer, ask, free_port, route_to
+from integration.relay_ends import PATIENCE, Leg, Remote, Reply, Witness, answer, ask, free_port, request, route_to
 from integration.test_callback_ports import callback_of, greeting
 from kirotunnel.errors import LocalPortError, PortAwaitedError, StateNotUniqueError
 from kirotunnel.events import RefusalReason
@@ -45,6 +45,7 @@ class Two:
 
     def __init__(self, stack: AsyncExitStack, place: Callable[[], MeetingPlace] = MeetingPlace.of_this_user) -> None:
         self.number = free_port()
+        self.legs: dict[str, Leg] = {}
         self._stack = stack
         self._place = place
 
@@ -53,7 +54,8 @@ class Two:
         route = route_to(remote, seen, self.number, state=None if state == "-" else state, host=state)
         lease = await CallbackPorts(self._place).lease(route)
         self._stack.push_async_callback(lease.close)
-        return Leg(lease, remote, seen)
+        self.legs[state] = Leg(lease, remote, seen)
+        return self.legs[state]
 
     async def assert_undisturbed(self) -> None:
         """Both still get their callbacks."""
@@ -413,6 +415,34 @@ async def test_whoever_pretends_to_share_a_port_is_not_believed(
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_guests_browser_that_the_first_accepted_just_before_it_ends_is_served(two: Two, turns: int) -> None:
+    """Its request is there, and read some turns of the event loop after its connection was accepted."""
+    with call_back(two, "two") as browser:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await two.legs["one"].lease.close()
+        assert (await read(browser)).title == "Done on two"
+
+
+def call_back(two: Two, state: str) -> socket.socket:
+    """A browser that has sent its callback, of which the event loop has seen nothing yet."""
+    browser = socket.create_connection(("127.0.0.1", two.number))
+    browser.sendall(request(callback_of(state), two.number))
+    browser.setblocking(False)
+    return browser
+
+
+async def read(browser: socket.socket) -> Reply:
+    data = b""
+    async with asyncio.timeout(PATIENCE):
+        while chunk := await asyncio.get_running_loop().sock_recv(browser, 65536):
+            data += chunk
+    reply = Reply.read(data)
+    assert reply is not None, "closed without an answer"
+    return reply
+
+
 # --- A guest that has accepted a browser ------------------------------------------------------------------------------
 
 
@@ -449,6 +479,20 @@ async def test_what_a_guest_accepted_for_the_first_is_the_firsts_also_once_that_
         assert (first.seen.strays, second.seen.strays) == (["state"], [])
         for state in ("one", "two", "three"):
             assert (await ask(both.number, callback_of(state))).title == f"Done on {state}"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_was_just_accepted_is_served_where_no_more_are(servers: list[LoopbackServer], turns: int) -> None:
+    """As a guest stops to accept once the first is back."""
+    async with AsyncExitStack() as stack:
+        alone = Two(stack)
+        await alone.leg("one")
+        with call_back(alone, "one") as browser:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            servers[0].pause()
+            await servers[0].start()
+            assert (await read(browser)).title == "Done on one"
 
 
 async def test_what_a_guest_accepted_and_is_nobody_elses_is_its_own_if_it_takes_any(

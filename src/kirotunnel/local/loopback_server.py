@@ -18,6 +18,10 @@ HEAD_TIMEOUT_S: Final = 5.0
 """Seconds that a connection may stay without a whole request: browsers open some that they never use."""
 DRAIN_S: Final = 2.0
 """Seconds that answers under way have when the server is closed."""
+ARRIVAL_S: Final = 0.05
+"""Seconds in which a browser that has just connected sends its request, if it has one."""
+_TURNS: Final = 20
+"""Turns of the event loop in which a request that is there already is surely read: it takes five."""
 MAX_WAITING: Final = 128
 """Connections without a request yet; with one more, the oldest is closed. Fewer where few files may be open."""
 _ACCEPTED_AT_ONCE: Final = 8
@@ -64,12 +68,13 @@ class LoopbackServer:
         self._servers: list[asyncio.Server] = []
         self._waiting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._let_go = False
         self._stopped = False
         self._room = _room()
 
     async def start(self) -> None:
         """Accept from now on."""
-        if self._servers or self._stopped:
+        if self._servers or self._let_go:
             return
         for sock in self.sockets:
             # In two steps: who is cancelled in the first has nothing to close, and in the second we know of it.
@@ -80,19 +85,39 @@ class LoopbackServer:
             await server.start_serving()
             # The same number would be the kernel's queue, in which a browser waits behind a flood instead of being told
             # to come again in a second.
-            if not self._stopped:
+            if not self._let_go:
                 sock.listen(BACKLOG)
 
     def pause(self) -> None:
         """Accept no longer. The port stays ours."""
+        loop = asyncio.get_running_loop()
         for server in self._servers:
-            server.close()
+            for sock in server.sockets:
+                loop.remove_reader(sock.fileno())
+            # Not before whom it has accepted in this turn: asyncio forgets those, and the browser waits for ever.
+            loop.call_soon(server.close)
         self._servers.clear()
+
+    def let_go(self) -> None:
+        """Accept no longer. The port is others', or free; who was accepted is still read."""
+        self._let_go = True
+        self.pause()
+        for sock in self.sockets:
+            sock.close()
+
+    async def read_on(self) -> None:
+        """Let requests be read that are there, or come in a moment."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        if self._waiting:
+            await asyncio.wait(list(self._waiting), timeout=ARRIVAL_S)
 
     def stop(self) -> None:
         """Free the port at once; requests under way go on."""
-        self._stopped = True
-        self.pause()
+        self._let_go = self._stopped = True
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         for sock in self.sockets:
             sock.close()
         for task in list(self._waiting):

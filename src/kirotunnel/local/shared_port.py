@@ -97,6 +97,7 @@ class SharedPort:
         self._wanted: set[str] = set()
         """Keys of a leg of ours that waits for it."""
         self._arrival = asyncio.Event()
+        self._parting: asyncio.Task[None] | None = None
         # As a guest.
         self._link: Channel | None = None
         self._owner: int | None = None
@@ -180,7 +181,10 @@ class SharedPort:
         if self._closed:
             return
         self._closed = True
-        if hasattr(self, "server"):
+        if self._guests:
+            self.server.let_go()
+            self._parting = asyncio.ensure_future(self._part())
+        elif hasattr(self, "server"):
             self.server.stop()
         if self._carrying_on is not None:
             self._carrying_on.cancel()
@@ -191,18 +195,27 @@ class SharedPort:
             self._lock.release(for_others=bool(self._guests))
             if self._place is not None and all(guest.hung_up for guest in self._guests):
                 self._place.sweep()  # they have looked before we let go, and found nothing to do
-        for channel in [*self._strangers, *self._guests, *([self._link] if self._link else [])]:
+        for channel in [*self._strangers, *([self._link] if self._link else [])]:
             channel.close()
         if self._place is not None:
             if self._lock is None:
                 self._place.sweep()  # whoever had the port may have been killed, and nobody else have noticed yet
             self._place.close()
 
+    async def _part(self) -> None:
+        """Give guests their browsers that we have accepted, then let them go on."""
+        try:
+            await self.server.read_on()
+        finally:
+            self.server.stop()
+            for guest in list(self._guests):
+                guest.close()
+
     async def close(self) -> None:
         """Stop, let answers under way finish for a moment, then close every connection."""
         self.stop()
-        if self._carrying_on is not None:
-            await asyncio.wait([self._carrying_on])
+        if going_on := [task for task in (self._parting, self._carrying_on) if task is not None]:
+            await asyncio.wait(going_on)
         await self.server.close()
 
     # --- whose is what -----------------------------------------------------------------------------------------------
