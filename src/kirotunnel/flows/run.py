@@ -156,6 +156,7 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
         self._readers: list[PrintedUrls] = []
         self._leases: dict[int, list[Lease]] = {}
         """Of each port: a sign-in that comes back to a port that is open has a lease of its own."""
+        self._opening: dict[int, asyncio.Task[None]] = {}
         self._redirects: dict[int, asyncio.Future[bool]] = {}
         self._numbers = itertools.count(1)
 
@@ -202,7 +203,7 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
             case m.RememberHost(authority):
                 self._spawn(self._remember(authority))
             case m.OpenTunnel():
-                self._spawn(self._open_tunnel(action))
+                self._opening[action.port] = self._spawn(self._open_tunnel(action))
             case m.ServeBy():
                 await self._serve_by(action)
             case m.CloseTunnel(port):
@@ -378,8 +379,12 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
             self._spawn(lease.close())
 
     async def _close_tunnel(self, port: int) -> None:
-        leases = self._leases.pop(port, [])
+        if (opening := self._opening.pop(port, None)) is not None:
+            opening.cancel()  # else it would have the port once nobody wants it any more
+            await asyncio.wait({opening})
+        leases = self._leases.get(port, [])
         await asyncio.gather(*(lease.close() for lease in leases))
+        self._leases.pop(port, None)  # not before: what is cut off here is closed by `_clean_up`
         if leases:
             leg = leases[-1].route.rule.leg
             self._conversation.event(ev.TunnelClosed(leg=leg, port=port, open_ms=leases[0].open_ms))
