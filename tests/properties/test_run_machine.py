@@ -132,7 +132,7 @@ class World:
                     assert rule.wider is not None
                     self.asked_for.add(port)
                 case m.ServeBy(port):
-                    assert port in self.asked_for
+                    assert port in self.standing, "what is only being opened cannot be served in another way yet"
                 case m.CloseTunnel(port):
                     assert port in self.asked_for, "closed once, and only what was opened"
                     self.asked_for.discard(port)

@@ -475,8 +475,8 @@ class RunMachine:
         if not addresses:
             return []  # not yet
         door = self._doors.get(port)
-        if door is not None and door.state is _DoorState.CLOSING:
-            return []  # it is opened anew once it is closed
+        if door is not None and door.state is not _DoorState.OPEN:
+            return []  # being opened, for another page: it is shared once it stands; being closed: it is opened anew
         rule = self._rule(leg)
         leg.state = LegState.OPENING
         if door is None:
@@ -486,8 +486,7 @@ class RunMachine:
             self._doors[port] = _Door(port, leg.number)
             return [OpenTunnel(port, addresses, rule, self._policy)]
         door.leg, door.gone = leg.number, 0
-        actions: list[Action] = [ServeBy(port, addresses, rule, self._policy)]
-        return actions + (self._show(leg) if door.state is _DoorState.OPEN else [])
+        return [ServeBy(port, addresses, rule, self._policy), *self._show(leg)]
 
     def _rule(self, leg: _Leg) -> LegRule:
         redirect = leg.page.redirect
@@ -619,6 +618,8 @@ class RunMachine:
             case "printed" if leg is not None and leg.state is LegState.SETTLING:
                 return self._judge(leg)
             case "listen" if leg is not None and leg.state is LegState.WAITING:
+                if leg.port in self._doors and self._doors[leg.port].state is not _DoorState.OPEN:
+                    return [StartTimer(name, LISTEN_GRACE_S)]  # it is the door that is waited for
                 return self._refuse_leg(
                     leg,
                     PortNotListeningError(

@@ -418,6 +418,31 @@ def test_a_second_sign_in_comes_back_to_the_same_door() -> None:
     assert isinstance(opened, m.OpenBrowser)
 
 
+def test_a_second_sign_in_waits_for_a_door_that_is_just_being_opened() -> None:
+    machine = started()
+    feed(machine, m.UrlOpened(authorize()), m.UrlOpened(authorize(state="s-2")))
+    (opened,) = feed(machine, looked(row()))
+    assert isinstance(opened, m.OpenTunnel)
+    assert opened.rule.leg == 1
+    assert feed(machine, looked(row())) == []
+    assert feed(machine, m.TunnelReady(8976, ())) == [m.OpenBrowser(1, Secret(authorize()), "idp.example")]
+    served, shows = feed(machine, looked(row()))
+    assert isinstance(served, m.ServeBy)
+    assert (served.rule.leg, served.rule.state) == (2, Secret("s-2"))
+    assert shows == m.OpenBrowser(2, Secret(authorize(state="s-2")), "idp.example")
+
+
+def test_while_its_door_is_being_opened_or_closed_nobody_says_that_nothing_listens() -> None:
+    machine = started()
+    feed(machine, m.UrlOpened(authorize()), m.UrlOpened(authorize(state="s-2")), looked(row()))
+    assert feed(machine, m.TimerFired("listen-2")) == [m.StartTimer("listen-2", 15.0)]
+    feed(machine, m.TunnelReady(8976, ()))
+    feed(machine, m.SuccessSaid())
+    assert feed(machine, m.TimerFired("listen-2")) == [m.StartTimer("listen-2", 15.0)]
+    feed(machine, m.TunnelEnded(8976))
+    assert isinstance(feed(machine, m.TimerFired("listen-2"))[-1], m.Fail)
+
+
 def test_with_one_callback_by_profile_the_door_closes_behind_it() -> None:
     machine = started(gate=Gate(several_callbacks=False))
     shown(machine)
