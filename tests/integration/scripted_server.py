@@ -34,6 +34,8 @@ class ScriptedServer:
     """The answers in order; the last is given for ever."""
     url: str = ""
     requests: list[bytes] = field(default_factory=list)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, it has not thought of its answer yet."""
 
     @classmethod
     @asynccontextmanager
@@ -41,6 +43,7 @@ class ScriptedServer:
         cls, answers: Iterable[bytes], *, tls: ssl.SSLContext | None = None
     ) -> AsyncIterator[ScriptedServer]:
         self = cls(deque(answers))
+        self.go.set()
         tasks: set[asyncio.Task[None]] = set()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,6 +81,7 @@ class ScriptedServer:
         )
         self.requests.append(head + await reader.readexactly(length))
         reply = self.script.popleft() if len(self.script) > 1 else self.script[0]
+        await self.go.wait()
         if reply == SILENCE:
             await asyncio.Event().wait()
         writer.write(reply)

@@ -29,8 +29,9 @@ from kirotunnel.errors import (
 from kirotunnel.flows.native_login import sign_in
 from kirotunnel.flows.session import SESSION, Choice, Sessions
 from kirotunnel.flows.sign_in_route import SignInOptions
+from kirotunnel.local import session_store
 from kirotunnel.oauth.endpoints import Endpoints
-from kirotunnel.oauth.session import Method, dump
+from kirotunnel.oauth.session import Method, Session, dump
 
 ANY = Choice()
 IDC = {"start_url": "https://example.awsapps.com/start", "region": "us-east-1"}
@@ -249,6 +250,47 @@ async def test_ctrl_c_does_not_lose_a_renewal_under_way(world: World) -> None:
     session = await world.session()
     assert session is not None
     assert session.tokens.is_fresh(world.clock[0])
+
+
+REFUSED = answer(401)
+RENEWED = answer(200, b'{"accessToken": "a-2", "refreshToken": "r-2", "profileArn": "arn:x", "expiresIn": 3600}')
+
+
+@pytest.mark.parametrize("reply", [REFUSED, RENEWED], ids=["refused", "renewed"])
+async def test_a_sign_in_while_the_session_before_is_being_renewed_is_what_counts(world: World, reply: bytes) -> None:
+    await world.sign_in(as_="google")
+    before = await world.session()
+    assert before is not None
+    world.clock[0] += 4000
+    new = replace(before, tokens=replace(before.tokens, expires_at=world.clock[0] + 3600))
+    async with ScriptedServer.open([reply]) as server:
+        server.go.clear()
+        environment = replace(world.environment, endpoints=Endpoints(auth_service=server.url))
+        renewing = asyncio.ensure_future(Sessions(environment).fresh(ANY))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        keeping = asyncio.ensure_future(world.sessions.keep(new))
+        await asyncio.wait({keeping}, timeout=0.5)  # which is more than it takes where it does not wait
+        server.go.set()
+        (renewed,) = await asyncio.gather(renewing, return_exceptions=True)
+        await keeping
+    assert isinstance(renewed, Session if reply is RENEWED else SessionEndedError)
+    kept = await world.session()
+    assert kept is not None
+    assert kept.tokens == new.tokens
+
+
+async def test_who_has_just_signed_in_does_not_wait_for_ever_for_a_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_store, "TURN_PATIENCE_S", 0.1)
+    await world.sign_in(as_="google")
+    session = await world.session()
+    assert session is not None
+    await world.environment.store.remove(SESSION + session.key)
+    async with world.environment.store.turn(SESSION + session.key):
+        await world.sessions.keep(session)
+    assert await world.session() is not None
 
 
 # --- the command itself ----------------------------------------------------------------------------------------------

@@ -7,13 +7,21 @@ service refuses to renew is over, and is removed; what could not be asked for wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from kirotunnel.errors import KirotunnelError, NobodySignedInError, OAuthError, SessionEndedError, SessionStoreError
+from kirotunnel.errors import (
+    KirotunnelError,
+    NobodySignedInError,
+    OAuthError,
+    SessionEndedError,
+    SessionStoreBusyError,
+    SessionStoreError,
+)
 from kirotunnel.events import Account, SignedOut
 from kirotunnel.flows.sign_in_environment import SignInEnvironment
 from kirotunnel.oauth import openid_provider
@@ -198,7 +206,14 @@ class Sessions:
     async def keep(self, session: Session) -> None:
         """Keep a session that has just begun, and make it the current one. Raises SessionNotSavedError."""
         session = replace(session, signed_in_at=self._environment.now())
-        await self._store.put(SESSION + session.key, dump(session), make_current=True)
+        name = SESSION + session.key
+        async with contextlib.AsyncExitStack() as turn:
+            # Not while another process renews the one before: that would bring it back, or take this one for it.
+            try:
+                await turn.enter_async_context(self._store.turn(name))
+            except SessionStoreBusyError as exc:
+                _log.debug("kept all the same, as somebody has just signed in: %s", exc.message)
+            await self._store.put(name, dump(session), make_current=True)
 
     async def make_current(self, session: Session) -> None:
         """The account that is meant when none is named."""
