@@ -14,6 +14,7 @@ from kirotunnel.errors import ConnectionLostError
 from kirotunnel.profiles.profile import profile_for
 from kirotunnel.ssh import holds
 from kirotunnel.ssh.control import ControlShell, opened_url
+from kirotunnel.ssh.remote_command import RemoteCommand, command_runner
 from kirotunnel.ssh.this_machine import this_machine
 from kirotunnel.wire.examined import read_examined
 from kirotunnel.wire.records import Record
@@ -103,3 +104,17 @@ async def test_a_late_word_of_an_opener_does_not_end_the_shell_that_is_cleaning_
                 assert await shell.finish()
             finally:
                 opener.kill()
+
+
+async def test_a_command_that_is_stopped_before_it_can_be_found_does_not_begin(tmp_path: Path) -> None:
+    text = command_runner(["touch", str(tmp_path / "begun")], unset=[], variables={}, defaults={}, openers=["xdg-open"])
+    async with this_machine() as session, asyncio.timeout(60):
+        shell = ControlShell(session)
+        directory = await shell.prepare_command(text, openers=["xdg-open"], lease_s=60)
+        assert directory is not None
+        await shell.stop()  # as a second Ctrl-C does, while the server is still starting it
+        command = await RemoteCommand.start(session, directory, terminal=None)
+        assert await command.exit_code() == 143
+        command.close()
+        assert await shell.finish()
+    assert not (tmp_path / "begun").exists()

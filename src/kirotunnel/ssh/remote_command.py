@@ -117,6 +117,8 @@ def command_runner(
     lines = [
         "d=${0%/*}",
         'printf "%s\\n" "$$" >"$d/pid.new" && mv "$d/pid.new" "$d/pid"',
+        # Whoever stops it makes the one first, and looks for the other then; or has removed both.
+        '[ ! -e "$d/stop" ] && [ -e "$d/pid" ] || exit 143',
         *([f"unset {' '.join(unset)}"] if unset else []),
         *(f'[ -n "${{{name}+set}}" ] || export {name}={shlex.quote(value)}' for name, value in defaults.items()),
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
