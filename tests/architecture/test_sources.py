@@ -90,6 +90,11 @@ def test_whoever_silences_a_check_says_which_and_why(file: Path) -> None:
             assert re.search(r"\w{3}", found["why"]), f"line {number}: why?"
 
 
+def test_a_time_limit_loses_no_cancellation() -> None:
+    """Python 3.11's `wait_for` does, in the moment of the answer; and only the first Ctrl-C cancels."""
+    assert [name(file) for file in SOURCES if "asyncio.wait_for(" in file.read_text()] == []
+
+
 def test_whatever_the_package_names_is_there() -> None:
     missing = [each for each in kirotunnel.__all__ if not hasattr(kirotunnel, each)]
     assert missing == []

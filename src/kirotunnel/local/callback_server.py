@@ -124,7 +124,8 @@ class CallbackServer:
             parameters = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=64))
             self._arrived.set_result(Callback(parts.path, Secret(parameters), outcome))
         try:
-            return await asyncio.wait_for(asyncio.shield(self._answer), PAGE_TIMEOUT_S)
+            async with asyncio.timeout(PAGE_TIMEOUT_S):
+                return await asyncio.shield(self._answer)
         except TimeoutError:
             return self._page(Page.STILL_WORKING)
 

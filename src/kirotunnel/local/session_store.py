@@ -225,7 +225,7 @@ class SessionStore:
             self._write(contents)
 
     def turn(self, name: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Be the only process that renews or ends this session. Raises SessionStoreBusyError."""
+        """Be the only process that begins, renews or ends this session. Raises SessionStoreBusyError."""
         self._prepare()
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         return file_lock(self.directory / f".turn-{digest}.lock", TURN_PATIENCE_S)
@@ -338,7 +338,9 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        return await asyncio.wait_for(done, KEYRING_PATIENCE_S)
+        # By `wait_for` of Python 3.11, a Ctrl-C in the moment of the answer would be lost, and later ones passed over.
+        async with asyncio.timeout(KEYRING_PATIENCE_S):
+            return await done
     except TimeoutError as exc:
         raise SessionStoreBusyError(
             f"the system's keyring did not answer within {KEYRING_PATIENCE_S:.0f} s",

@@ -216,7 +216,8 @@ class Command:
             while not output.ended.is_set() and (output.paused or output.resumed or seen != output.seen):
                 seen, output.resumed = output.seen, False
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(output.ended.wait(), _QUIET)
+                    async with asyncio.timeout(_QUIET):
+                        await output.ended.wait()
 
     async def end(self) -> None:
         """End it and its process group, as after the loss of its client: hang up, then ask, then insist.

@@ -202,7 +202,11 @@ class WebServer:
 
     async def _serve(self, connection: ServerConnection) -> None:
         try:
-            while (request := await asyncio.wait_for(connection.read_request(), IDLE_S)) is not None:
+            while True:
+                async with asyncio.timeout(IDLE_S):
+                    request = await connection.read_request()
+                if request is None:
+                    return
                 response = self._answer(request)
                 body = b"" if request.method == "HEAD" else response.body
                 await connection.respond(response.status, response.headers, body, close=False)

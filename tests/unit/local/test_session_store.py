@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -276,8 +277,6 @@ async def test_a_keyring_that_is_locked_or_gone_is_said(tmp_path: Path) -> None:
 
 async def test_a_keyring_that_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_store, "KEYRING_PATIENCE_S", 0.05)
-    import threading
-
     waiting = threading.Event()
 
     def find() -> Vault | None:
@@ -288,6 +287,25 @@ async def test_a_keyring_that_waits_for_ever(tmp_path: Path, monkeypatch: pytest
     await store.put("x", SECRET)
     assert await store.get("x") == SECRET
     waiting.set()
+
+
+async def test_a_keyring_that_answers_in_the_moment_of_ctrl_c(tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+    go = threading.Event()
+
+    def find() -> Vault | None:
+        threads.append(threading.current_thread())
+        go.wait()
+        return None
+
+    putting = asyncio.ensure_future(SessionStore(tmp_path, find).put("x", SECRET))
+    while not threads:
+        await asyncio.sleep(0)
+    go.set()
+    threads[0].join()  # its answer is the next that the loop does, and Ctrl-C comes right behind
+    asyncio.get_running_loop().call_soon(putting.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await putting
 
 
 class Memory(keyring.backend.KeyringBackend):
