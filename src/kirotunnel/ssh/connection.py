@@ -55,8 +55,11 @@ KEEPALIVE_S: Final = 5.0
 """Seconds between keepalives, where ServerAliveInterval says nothing else: without, a dead link is never noticed.
 
 Three unanswered end the connection, so that a browser's callback waits for at most 20 s of it."""
-DIAL_S: Final = 10.0
-"""Seconds for the server to open a connection to its own loopback; beyond that the link is dead."""
+DIAL_S: Final = 5.0
+"""Seconds for the server to open a connection to its own loopback, and then to answer when asked beside it; beyond both
+the link is dead."""
+UNUSED_PORT: Final = 1
+"""tcpmux (RFC 1078), which nobody runs: no login is disturbed by being asked for."""
 
 # How a server's name service says so: the C libraries' words for getaddrinfo(3).
 _NO_SUCH_NAME: Final = re.compile(r"not known|name resolution|no address|name does not resolve", re.IGNORECASE)
@@ -134,21 +137,40 @@ class SSHSession:
         Raises CallbackUndeliveredError where nothing listens, ForwardingRefusedError where the server forbids it.
         """
         where = self.endpoint.describe()
+        opening = asyncio.ensure_future(self.connection.open_connection(address, port))
         try:
-            async with asyncio.timeout(DIAL_S):
-                reader, writer = await self.connection.open_connection(address, port)
+            while not (await asyncio.wait({opening}, timeout=DIAL_S))[0]:
+                await self._must_answer()  # a listener whose queue is full has the server wait, and others with it
+            reader, writer = opening.result()
         except asyncssh.ChannelOpenError as exc:
             if self.lost.done():
                 raise connection_lost(self.where, exc) from exc
             if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingRefusedError(f"{where} forbids forwarding to its port {port}") from exc
             raise CallbackUndeliveredError(f"nothing takes the callback on port {port} of {where} any more") from exc
-        except TimeoutError as exc:
-            self.connection.abort()
-            raise connection_lost(where, "it answers no more") from exc
         except (asyncssh.Error, OSError) as exc:
             raise connection_lost(self.where, exc) from exc
+        finally:
+            opening.cancel()
         return ChannelStream(reader, writer, self)
+
+    async def forwards(self) -> bool:
+        """Whether it lets us reach its loopback. Raises asyncssh.Error or OSError where the connection is lost."""
+        try:
+            _, writer = await self.connection.open_connection("127.0.0.1", UNUSED_PORT)
+        except asyncssh.ChannelOpenError as exc:
+            return bool(exc.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED)
+        writer.close()
+        return True
+
+    async def _must_answer(self) -> None:
+        """Find out whether the server still does. Raises ConnectionLostError, and gives the connection up."""
+        try:
+            async with asyncio.timeout(DIAL_S):
+                await self.forwards()
+        except TimeoutError as exc:
+            self.connection.abort()
+            raise connection_lost(self.where, "it answers no more") from exc
 
 
 class ChannelStream:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import asyncssh
 
 from kirotunnel.ssh.connection import SSHSession
 from kirotunnel.ssh.session import Session, connection_lost
-
-UNUSED_PORT: Final = 1
-"""tcpmux (RFC 1078), which nobody runs: no login is disturbed by being asked for."""
 
 
 async def forwards_to_target(session: Session) -> bool:
@@ -18,13 +15,9 @@ async def forwards_to_target(session: Session) -> bool:
     if not isinstance(session, SSHSession):
         return False
     try:
-        _, writer = await session.connection.open_connection("127.0.0.1", UNUSED_PORT)
-    except asyncssh.ChannelOpenError as exc:
-        return bool(exc.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED)
+        return await session.forwards()
     except (asyncssh.Error, OSError) as exc:
         raise connection_lost(session.where, exc) from exc
-    writer.close()
-    return True
 
 
 async def forwards_to_here(session: Session) -> bool:
