@@ -26,7 +26,7 @@ from kirotunnel.wire.records import Record, decoded
 MAX_OUTPUT: Final = 8 * 1024 * 1024
 """Bytes: ten minutes of a spinner are some 400 KiB, so this is a CLI that prints without end."""
 LAST_OUTPUT_S: Final = 5.0
-"""Seconds that the last of the output has once the CLI's end is known."""
+"""Seconds that the rest of the output has once the CLI's end is known, and again after each piece of it."""
 WIDE_TERMINAL: Final = (250, 50)
 """Columns and rows where no person looks: wide, so that nothing is wrapped."""
 _MAX_UNSAID: Final = 1000
@@ -144,7 +144,9 @@ class HeldCLI:
             self._end("no-terminal", None)
         elif self.received >= size:
             self._end("exited", _exit_code(code))
-        elif self._late is None or self._late.cancelled():
+        else:  # it has that time from each piece on
+            if self._late is not None:
+                self._late.cancel()
             loop = asyncio.get_running_loop()
             self._late = loop.call_later(LAST_OUTPUT_S, self._end, "exited", _exit_code(code))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import properties.conftest  # noqa: F401 - loads the profile: no clock, the same examples each time
 from kirotunnel.ssh.jobs import Job, printf_format
-from kirotunnel.ssh.remote_cli import MAX_OUTPUT, MAX_TYPED, Ending, HeldCLI
+from kirotunnel.ssh.remote_cli import LAST_OUTPUT_S, MAX_OUTPUT, MAX_TYPED, Ending, HeldCLI
 from kirotunnel.wire.records import Record, decoded
 
 
@@ -69,6 +69,26 @@ def test_the_end_waits_for_the_whole_output() -> None:
         assert (seen.output, seen.ends) == (b"signed in", [("exited", 0)])
         cli.hear(Record("exited", "1 9"))
         assert seen.ends == [("exited", 0)]
+
+    asyncio.run(go())
+
+
+def test_the_rest_of_the_output_has_its_time_again_after_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        loop, now = asyncio.get_running_loop(), [0.0]
+        monkeypatch.setattr(loop, "time", lambda: now[0])
+        seen = Seen()
+        cli = HeldCLI(seen)
+        cli.hear(Record("exited", "1 9"))
+        for piece in (b"no", b" ac", b"ce"):
+            now[0] += LAST_OUTPUT_S * 0.8
+            await asyncio.sleep(0)
+            cli.hear(out(piece))
+        assert seen.ends == []
+        now[0] += LAST_OUTPUT_S * 1.2
+        while not seen.ends:
+            await asyncio.sleep(0)
+        assert (seen.output, seen.ends) == (b"no acce", [("exited", 1)])
 
     asyncio.run(go())
 
