@@ -2,7 +2,7 @@
 #
 # Set before it: N (nonce), A (127.0.0.1 or ::1), P (port). The first that is here and works is taken; what is known to
 # lose the end of an answer, or never to end (`nc -N`, `curl telnet://`), is not. `N connected TOOL` comes before the
-# first byte.
+# first byte; from there on no other is tried, however it ends: the listener would be visited twice.
 
 # curl carries no bytes, but a request: it is read here, and the answer comes as it was given. All of it goes by curl's
 # standard input, as arguments are for everybody to see; in its quotes only these two signs mean anything.
@@ -35,19 +35,22 @@ except OSError:
     sys.exit(3)
 sock.settimeout(None)
 print("\n%s connected python3" % nonce, flush=True)
-while True:
-    ready = select.select([0, sock], [], [])[0]
-    if sock in ready:
-        data = sock.recv(65536)
-        if not data:
-            break
-        while data:
-            data = data[os.write(1, data):]
-    if 0 in ready:
-        data = os.read(0, 65536)
-        if not data:
-            break
-        sock.sendall(data)
+try:
+    while True:
+        ready = select.select([0, sock], [], [])[0]
+        if sock in ready:
+            data = sock.recv(65536)
+            if not data:
+                break
+            while data:
+                data = data[os.write(1, data):]
+        if 0 in ready:
+            data = os.read(0, 65536)
+            if not data:
+                break
+            sock.sendall(data)
+except OSError:
+    pass  # one of both sides is gone
 ' "$P" "$N" "$A" && return 0
 		[ $? -eq 3 ] && return 3
 	fi
@@ -56,6 +59,7 @@ while True:
 use Socket;
 my ($port, $nonce, $address) = @ARGV;
 $| = 1;
+$SIG{PIPE} = "IGNORE";
 my $six = $address =~ /:/;
 socket(my $sock, $six ? PF_INET6 : PF_INET, SOCK_STREAM, getprotobyname("tcp") || 6) or exit 4;
 my $where = $six ? pack_sockaddr_in6($port, "\0" x 15 . "\1") : sockaddr_in($port, inet_aton($address));
@@ -66,8 +70,8 @@ while (1) {
     vec($ready, 0, 1) = 1;
     vec($ready, fileno($sock), 1) = 1;
     select($ready, undef, undef, undef);
-    if (vec($ready, fileno($sock), 1)) { sysread($sock, my $data, 65536) or last; syswrite(STDOUT, $data); }
-    if (vec($ready, 0, 1)) { sysread(STDIN, my $data, 65536) or last; syswrite($sock, $data); }
+    if (vec($ready, fileno($sock), 1)) { sysread($sock, my $data, 65536) or last; syswrite(STDOUT, $data) or last; }
+    if (vec($ready, 0, 1)) { sysread(STDIN, my $data, 65536) or last; syswrite($sock, $data) or last; }
 }
 ' "$P" "$N" "$A" && return 0
 		[ $? -eq 3 ] && return 3
