@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import time
@@ -118,3 +119,26 @@ async def test_a_command_that_is_stopped_before_it_can_be_found_does_not_begin(t
         command.close()
         assert await shell.finish()
     assert not (tmp_path / "begun").exists()
+
+
+async def test_rows_of_listeners_come_whole_whatever_else_is_said_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        f'LISTEN 0 128 127.0.0.1:{port} 0.0.0.0:* users:(("{"x" * 70}",pid={port},fd=3))' for port in range(2000, 4000)
+    ]
+    (tmp_path / "rows").write_text("\n".join(rows) + "\n")
+    (tmp_path / "ss").write_text(f"#!/bin/sh\ncat {tmp_path}/rows\n")
+    (tmp_path / "ss").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    async with this_machine() as session, asyncio.timeout(60):
+        shell = ControlShell(session)
+        await shell.look_for_listeners(cli="kiro-cli", profile=profile_for("kiro-cli"))
+        job = await shell.start_job()
+        job.stdin.write(b"while :; do echo spinning; sleep 0.01; done\n")
+        assert await job.stdout.read(10)
+        for _ in range(3):
+            listeners = await shell.listeners()
+            assert listeners is not None
+            assert [row.pid for row in listeners] == list(range(2000, 4000))
+        assert await shell.finish()

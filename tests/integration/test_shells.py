@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +21,12 @@ import pytest
 
 from kirotunnel.errors import ForwardingRefusedError
 from kirotunnel.profiles.profile import Profile, profile_for
+from kirotunnel.ssh import control
 from kirotunnel.ssh.bridge import _by_command
 from kirotunnel.ssh.control import ControlShell, runner
 from kirotunnel.ssh.holds import PortHolds
 from kirotunnel.ssh.remote_cli import Ending, HeldCLI
+from kirotunnel.ssh.scripts import assignments, read_script
 from kirotunnel.ssh.session import Process
 from kirotunnel.ssh.this_machine import ThisMachine
 from lab.requirements import find, require, require_laboratory
@@ -34,7 +37,7 @@ TERMINAL: Final = ("xterm", (80, 24))
 CLI: Final = """\
 #!/bin/dash
 case $1 in
-whoami) exit 1 ;;
+whoami) [ ! -e "$0.hangs" ] || sleep 1000; exit 1 ;;
 --version) echo "a-cli 2.10.0"; exit 0 ;;
 esac
 echo begun
@@ -54,10 +57,10 @@ class WithShell(ThisMachine):
 
     def __init__(self, wrapper: Path) -> None:
         super().__init__()
-        self._wrapper = wrapper
+        self.wrapper = wrapper
 
     async def start(self, command: str, **options: Any) -> Process:
-        return await super().start(f"exec {self._wrapper} {command.removeprefix('exec ')}", **options)
+        return await super().start(f"exec {self.wrapper} {command.removeprefix('exec ')}", **options)
 
 
 class Told:
@@ -84,6 +87,7 @@ class Login:
     def __init__(self, machine: WithShell, cli: Path) -> None:
         self.machine = machine
         self._cli = str(cli)
+        self._hangs = cli.with_suffix(".hangs")
         self._profile: Profile = profile_for("kiro-cli")
         self._shells: list[ControlShell] = []
         self.told = Told()
@@ -97,6 +101,12 @@ class Login:
         return shell
 
     async def begin(self, *, lease_s: int = 60) -> ControlShell:
+        """Start it, and wait until it is under way."""
+        shell = await self.start(lease_s=lease_s)
+        assert await until(lambda: b"begun" in self.told.output and self.told.urls == URLS), self.told.output
+        return shell
+
+    async def start(self, *, lease_s: int = 60) -> ControlShell:
         shell = self._new_shell()
         facts = await shell.look_around(cli=self._cli, profile=self._profile, prepare="always", lease_s=60)
         assert (facts.cli, facts.version, facts.account) == (self._cli, (2, 10, 0), None)
@@ -105,8 +115,15 @@ class Login:
         await shell.set_runner(runner(("login",), self._profile))
         self.held.use(shell)
         await shell.start_cli(lease_s=lease_s, terminal=TERMINAL)
-        assert await until(lambda: b"begun" in self.told.output and self.told.urls == URLS), self.told.output
         return shell
+
+    def whoami_hangs(self) -> None:
+        """From here on the CLI does not answer who is signed in."""
+        self._hangs.touch()
+
+    def is_asked(self) -> bool:
+        """Whether the CLI is asked that."""
+        return any(" whoami" in line for line in self.processes())
 
     async def go_on(self) -> tuple[ControlShell, str]:
         shell = self._new_shell()
@@ -213,6 +230,46 @@ async def test_where_nothing_can_be_written_any_more_the_cli_is_ended_all_the_sa
     assert await until(login.nothing_left), login.processes()
 
 
+async def test_a_whoami_that_hangs_is_given_up_and_ended(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "WHOAMI_S", 2)
+    shell = await login.begin()
+    login.whoami_hangs()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await shell.whoami() is None
+    assert await until(lambda: not login.is_asked())
+    assert await shell.finish()
+    assert await until(login.nothing_left), login.processes()
+
+
+async def test_a_shell_that_waits_for_a_command_can_be_told_all_the_same_that_it_is_over(login: Login) -> None:
+    shell = await login.begin()
+    login.whoami_hangs()
+    asking = asyncio.create_task(shell.whoami())
+    assert await until(login.is_asked)
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    assert await shell.finish()
+    assert await until(login.nothing_left), login.processes()
+
+
+async def test_who_is_back_before_the_holder_has_said_who_it_is_waits_for_that(
+    login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    slow = programs / "setsid"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {find("setsid")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    await login.start()
+    second, standing = await login.go_on()  # as long as the first is not known to be lost
+    assert standing == "held"
+    assert await until(lambda: b"begun" in login.told.output)
+    assert await second.finish()
+    assert await until(login.nothing_left), login.processes()
+
+
 async def test_a_directory_that_vanishes_ends_it_and_that_is_said(login: Login) -> None:
     await login.begin()
     shutil.rmtree(login.directory)
@@ -264,6 +321,44 @@ async def test_what_is_carried_over_a_command_is_the_request_and_nothing_else(
     (head,) = came
     assert head.startswith(b"GET /cb?code=c&state=s HTTP/1.1\r\nHost: localhost:3128\r\n")
     assert b'\r\nX-Quoted: "a\\b"\r\n' in head
+
+
+@pytest.mark.parametrize("tool", ["python3", "perl"])
+@pytest.mark.parametrize("gone", ["the listener", "the browser"])
+def test_a_listener_is_visited_once_however_that_ends(
+    login: Login, tool: str, gone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in {tool, "perl", "bash", "unshare", "mount", "readlink"}:
+        (programs / name).symlink_to(str(find(name)))
+    monkeypatch.setenv("PATH", str(programs))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        script = assignments(N="nonce", A="127.0.0.1", P=str(server.getsockname()[1])) + read_script("bridge.sh")
+        shell = [login.machine.wrapper, "/bin/sh"]
+        with subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as bridge:
+            assert bridge.stdin is not None
+            assert bridge.stdout is not None
+            bridge.stdin.write(script.encode())
+            visitor, _ = server.accept()
+            assert bridge.stdout.readline() + bridge.stdout.readline() == f"\nnonce connected {tool}\n".encode()
+            with visitor:
+                if gone == "the listener":
+                    bridge.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
+                    assert visitor.recv(1, socket.MSG_PEEK)  # what is closed with something to read in it is reset
+                else:
+                    bridge.stdout.close()
+                    visitor.sendall(b"hello")
+                    with contextlib.suppress(ConnectionError):
+                        assert visitor.recv(1) == b""
+            server.settimeout(0.05)
+            visits = 1
+            while bridge.poll() is None:
+                with contextlib.suppress(TimeoutError):
+                    server.accept()[0].close()
+                    visits += 1
+    assert visits == 1
 
 
 @pytest.mark.parametrize("tool", ["python3", "perl", "socat", "socat, slow to start", "busybox"])

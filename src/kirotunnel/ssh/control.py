@@ -14,7 +14,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import asyncssh
 
@@ -99,6 +99,10 @@ class ControlShell:
         self._long_url = bytearray()
         self._answered: asyncio.Future[list[Record]] | None = None
         self._awaited = ""
+        self._busy = False
+        """It was told something, and has not said that it is done with it."""
+        self._cleaned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when it has cleaned up, and ends."""
         self._stderr = bytearray()
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -198,10 +202,10 @@ class ControlShell:
         self._patterns = WhoamiPatterns(account.email, account.nobody) if account.email or account.nobody else None
         unset = f"unset {' '.join(profile.unset)}; "
         # Without arguments it would be the CLI itself that runs.
-        whoami = f'( {unset}exec "$cli" {shlex.join(profile.whoami)} )' if profile.whoami else "return 1"
+        whoami = f'{unset}exec "$cli" {shlex.join(profile.whoami)}' if profile.whoami else "return 1"
         header += function("run_whoami", whoami)
-        header += function("run_logout", f'( {unset}exec "$cli" {shlex.join(profile.logout)} )')
-        header += function("run_version", f'"$cli" {shlex.join(profile.version)}')
+        header += function("run_logout", f'{unset}exec "$cli" {shlex.join(profile.logout)}')
+        header += function("run_version", f'exec "$cli" {shlex.join(profile.version)}')
         return await self._open(f"{header}{read_script('ending.sh')}{read_script('control.sh')}\n{first}\n")
 
     async def _open(self, script: str) -> list[Record]:
@@ -282,17 +286,17 @@ class ControlShell:
         ending = 'rm -f "$D/pid"\n' if cli_ended and self.directory else ""
         if self._process is None:
             return True
-        done = False
         with contextlib.suppress(ConnectionLostError, SessionRefusedError, TimeoutError, asyncssh.Error, OSError):
             async with asyncio.timeout(FINISH_S):
-                if self._answered is not None and not self._answered.done():
-                    self._process.terminate()  # it waits for a command, and reads nothing until that ends
+                if self._busy:
+                    self._process.terminate()  # it may wait for a command, and reads nothing until that ends
                 self._process.stdin.write(f"{ending}bye\n".encode())
                 self._process.stdin.write_eof()
-                await self._process.wait_closed()
-                done = self._process.exit_status == 0
+                # Not for the channel's end: jobs beside it may have its output open for longer.
+                ends: list[asyncio.Future[Any]] = [self._cleaned, self.over]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         self.let_go()
-        return done
+        return self._cleaned.done()
 
     def let_go(self) -> None:
         """Leave the shell: where it has started a login, that goes on; otherwise it cleans up by itself."""
@@ -321,6 +325,7 @@ class ControlShell:
             if self._tasks[0].done():
                 raise self._ended()
             try:
+                self._busy = True
                 process.stdin.write(f"{script}say done {self._awaited}\n".encode())
             except (asyncssh.Error, OSError) as exc:
                 raise connection_lost(self._where, exc) from exc
@@ -360,8 +365,11 @@ class ControlShell:
                 self._long_url.clear()
             if self._hear is not None:
                 self._hear(record)
+        elif record.key == "cleaned":
+            if not self._cleaned.done():
+                self._cleaned.set_result(None)
         elif record.key == "done" and record.value == self._awaited:
-            self._proven = True
+            self._proven, self._busy = True, False
             if self._answered is not None and not self._answered.done():
                 self._answered.set_result(self._collected)
         elif self._collected_size < MAX_ANSWER:

@@ -16,6 +16,12 @@ lease_pid=
 
 say() { printf '\n%s %s\n' "$N" "$*"; }
 
+# said KEY: say each line of the standard input. Each by itself: sed would write blocks that end in the midst of a line,
+# and what another process of ours says just then would get into it.
+said() {
+	while IFS= read -r line || [ -n "$line" ]; do say "$1" "$line"; done
+}
+
 # nap SECONDS PID: in a subshell of its own: 0 when the time is over, 1 when that process is gone; TERM ends it.
 # In slices: a TERM that reaches a dash just forked is lost (seen with 0.5.12), and one long sleep would live on.
 nap() {
@@ -31,13 +37,14 @@ nap() {
 	trap '' TERM
 }
 
-# within SECONDS COMMAND...: its exit code; 137 where it took longer and was killed.
+# within SECONDS COMMAND...: its exit code; 137 where it took longer and was killed. A function has to `exec` what it runs:
+# else it is the shell that is killed, and whoever reads the output waits for the command all the same.
 within() {
 	seconds=$1
 	shift
 	"$@" &
 	job=$!
-	(alone && nap "$seconds" "$job" && kill -KILL "$job") </dev/null >/dev/null 2>&1 &
+	(alone && nap "$seconds" "$job" && { pkill -KILL -P "$job"; kill -KILL "$job"; }) </dev/null >/dev/null 2>&1 &
 	watch=$!
 	wait "$job"
 	code=$?
@@ -70,11 +77,13 @@ leave() {
 bye() {
 	trap '' HUP INT TERM PIPE
 	remove_all
+	say cleaned
 	exit 0
 }
 
 trap leave EXIT
-trap 'exit 1' HUP INT TERM PIPE
+trap 'exit 1' HUP INT PIPE
+trap bye TERM # says who cannot be heard: we wait for a command, and read nothing until that ends
 
 # --- looking around ---
 
@@ -107,14 +116,14 @@ find_cli() {
 whoami_cli() {
 	answer=$(within "$WHOAMI_S" run_whoami </dev/null 2>/dev/null)
 	code=$?
-	printf '\n%s\n' "$answer" | head -n 200 | sed "s/^/$N whoami /"
+	printf '%s\n' "$answer" | head -n 200 | said whoami
 	say whoami-exit "$code"
 	return "$code"
 }
 
 logout_cli() {
 	answer=$(within "$WHOAMI_S" run_logout </dev/null 2>&1)
-	printf '\n%s\n' "$answer" | head -n 200 | sed "s/^/$N logout /"
+	printf '%s\n' "$answer" | head -n 200 | said logout
 }
 
 look_around() {
@@ -126,7 +135,7 @@ look_around() {
 	find_cli
 	[ -n "$cli" ] || return 0
 	say cli "$cli"
-	{ within 10 run_version </dev/null 2>&1 | head -c 4000 | head -n 2 | sed "s/^/$N version /"; } &
+	{ within 10 run_version </dev/null 2>&1 | head -c 4000 | head -n 2 | said version; } &
 	version_pid=$!
 	whoami_cli
 	signed_in=$?
@@ -237,13 +246,21 @@ go_on() {
 	if [ ! -d "$D/started" ]; then
 		start_lease
 		say standing ready
-	elif [ -s "$D/rc" ] || ours "$D/holder.pid"; then
+	elif until_begun; [ -s "$D/rc" ] || ours "$D/holder.pid"; then
 		follow "$2" "$3"
 		say standing held
 	else
 		remove_all
 		say standing gone
 	fi
+}
+
+# The holder was started, and may not have got as far as to say who it is: a connection can be back sooner.
+until_begun() {
+	tenths=0
+	until [ -s "$D/rc" ] || [ -s "$D/holder.pid" ] || [ "$tenths" -ge 50 ]; do
+		if sleep 0.1 2>/dev/null; then tenths=$((tenths + 1)); else sleep 1 && tenths=$((tenths + 10)); fi
+	done
 }
 
 # follow URLS BYTES: say what comes of the login from there on.
@@ -378,20 +395,20 @@ listeners() {
 
 listeners_by_ss() {
 	rows=$(ss -ltnpH 2>/dev/null) && [ -n "$rows" ] || return 1
-	printf '\n%s\n' "$rows" | sed "s/^/$N ss /"
+	printf '%s\n' "$rows" | said ss
 	say listeners-by ss
 }
 
 listeners_by_proc() {
 	[ -r /proc/net/tcp ] || return 1
-	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep ' 0A ' | sed "s/^/$N proc /"
+	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep ' 0A ' | said proc
 	own_sockets
 	say listeners-by proc
 }
 
 listeners_by_lsof() {
 	rows=$(lsof -nP -iTCP -sTCP:LISTEN -F pcn 2>/dev/null) && [ -n "$rows" ] || return 1
-	printf '\n%s\n' "$rows" | sed "s/^/$N lsof /"
+	printf '%s\n' "$rows" | said lsof
 	say listeners-by lsof
 }
 
@@ -399,6 +416,6 @@ own_sockets() {
 	for process in /proc/[0-9]*; do
 		[ -r "$process/comm" ] && read -r name <"$process/comm" || continue
 		case $name in *[!A-Za-z0-9._-]*) name=process ;; esac
-		ls -l "$process/fd" 2>/dev/null | sed -n "s|.*socket:\[\([0-9]*\)\].*|$N socket $process \1 $name|p"
-	done
+		ls -l "$process/fd" 2>/dev/null | sed -n "s|.*socket:\[\([0-9]*\)\].*|$process \1 $name|p"
+	done | said socket
 }
