@@ -197,6 +197,8 @@ class _Door:
     leg: int
     """The leg that it serves; 0 for a listener that no URL named."""
     state: _DoorState = _DoorState.OPENING
+    rule: LegRule | None = None
+    """By which it is being opened, where no URL named it."""
     gone: int = 0
     """Looks in a row in which nothing listened there."""
 
@@ -420,13 +422,15 @@ class RunMachine:
 
     def _let_in(self, leg: _Leg) -> list[Action]:
         """A page that names no port may be that of a listener which is served already."""
-        if leg.port is not None or self._rows is None:
+        if leg.port is not None:
             return []
         doors = [door for door in self._doors.values() if door.leg == 0 and door.state is _DoorState.OPEN]
-        return [
-            ServeBy(door.port, dial_addresses(self._rows, door.port), self._unnamed_rule(), self._policy)
-            for door in doors
-        ]
+        return [action for door in doors for action in self._serve_unnamed(door)]
+
+    def _serve_unnamed(self, door: _Door) -> list[Action]:
+        if self._rows is None:
+            return []
+        return [ServeBy(door.port, dial_addresses(self._rows, door.port), self._unnamed_rule(), self._policy)]
 
     def _fetched_by(self, legs: Iterable[_Leg]) -> Widening:
         """For the answer of these pages, whose own scripts may send it."""
@@ -547,8 +551,9 @@ class RunMachine:
     def _open_unnamed(self, port: int, rows: Collection[ListeningPort]) -> list[Action]:
         if len(self._doors) >= MAX_DOORS:
             return []
-        self._doors[port] = _Door(port, leg=0)
-        return [OpenTunnel(port, dial_addresses(rows, port), self._unnamed_rule(), self._policy)]
+        rule = self._unnamed_rule()
+        self._doors[port] = _Door(port, leg=0, rule=rule)
+        return [OpenTunnel(port, dial_addresses(rows, port), rule, self._policy)]
 
     def _unnamed_rule(self) -> LegRule:
         shown = [leg for leg in self._legs.values() if leg.port is None and leg.state is LegState.SHOWN]
@@ -565,7 +570,9 @@ class RunMachine:
         leg = self._legs.get(door.leg)
         if leg is None:
             where = f"{self._plan.command} listens on port {door.port} of {self._plan.host}"
-            return [opened, Tell(f"{where}: http://localhost:{door.port}/ leads there now")]
+            told = Tell(f"{where}: http://localhost:{door.port}/ leads there now")
+            shown_meanwhile = self._unnamed_rule() != door.rule
+            return [opened, told, *(self._serve_unnamed(door) if shown_meanwhile else [])]
         return [opened, *(self._show(leg) if leg.state is LegState.OPENING else [])]
 
     def _tunnel_failed(self, door: _Door | None, error: KirotunnelError) -> list[Action]:

@@ -328,14 +328,21 @@ def test_after_a_page_that_names_no_port_the_new_listener_is_the_one() -> None:
     assert isinstance(feed(machine, looked(row(4711)))[0], m.OpenTunnel)
 
 
-def test_the_page_that_names_no_port_may_send_the_answer_by_its_script_once_somebody_has_said_yes_to_it() -> None:
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_the_page_that_names_no_port_may_send_the_answer_by_its_script_once_somebody_has_said_yes_to_it(
+    meanwhile: bool,
+) -> None:
     machine = started(interactive=True)
     feed(machine, m.UrlOpened("https://else.example/cli-login"), looked(row(4711)), looked(row(4711)))
     (opened,) = feed(machine, m.TimerFired("unnamed-4711"), looked(row(4711)))
     assert isinstance(opened, m.OpenTunnel)
     assert opened.rule.wider == Widening(any_page=True)
-    feed(machine, m.TunnelReady(4711, ()))
-    _, served, shows = feed(machine, m.HostAllowed(1, True))
+    if meanwhile:  # the yes comes while the port is being opened
+        _, shows = feed(machine, m.HostAllowed(1, True))
+        *_, served = feed(machine, m.TunnelReady(4711, ()))
+    else:
+        feed(machine, m.TunnelReady(4711, ()))
+        _, served, shows = feed(machine, m.HostAllowed(1, True))
     assert isinstance(served, m.ServeBy)
     wider = Widening(any_page=True, origins=frozenset({"https://else.example"}), fetch_hosts=("*.else.example",))
     assert served.rule.wider == wider
