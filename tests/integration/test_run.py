@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -41,38 +42,68 @@ class NoBrowser:
         return "none"
 
 
-async def test_when_the_connection_is_lost_the_port_is_free_again(tmp_path: Path) -> None:
-    events: list[ev.Event] = []
-    port = free_port()
+async def listening(remote: EmbeddedRemote, port: int, hear: Callable[[ev.Event], None], out: int) -> int:
+    """Run a command that signs in, and wait for it."""
     redirect = quote(f"http://localhost:{port}/callback", safe="")
     page = f"https://idp.example/authorize?response_type=code&redirect_uri={redirect}&state=s-1"
-    out, nothing = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT), os.open(os.devnull, os.O_RDONLY)
+    nothing = os.open(os.devnull, os.O_RDONLY)
     try:
-        async with SignInServices() as services, EmbeddedRemote(services.environment()) as remote:
-
-            def hear(event: ev.Event) -> None:
-                events.append(event)
-                if isinstance(event, ev.TunnelOpened):
-                    remote.drop()
-
-            with pytest.raises(ConnectionLostError):
-                await kirotunnel.run(
-                    remote.alias,
-                    [sys.executable, "-c", LISTENS, str(port), page],
-                    ssh=SSHOptions(config_file=str(remote.ssh_config)),
-                    trust_url_hosts=["idp.example"],
-                    browser=NoBrowser(),
-                    timeout_s=2 * PATIENCE,
-                    stdin=nothing,
-                    stdout=out,
-                    stderr=out,
-                    on_event=hear,
-                )
-            assert busy_on_loopback([port]) == {}
+        return await kirotunnel.run(
+            remote.alias,
+            [sys.executable, "-c", LISTENS, str(port), page],
+            ssh=SSHOptions(config_file=str(remote.ssh_config)),
+            trust_url_hosts=["idp.example"],
+            browser=NoBrowser(),
+            timeout_s=2 * PATIENCE,
+            stdin=nothing,
+            stdout=out,
+            stderr=out,
+            on_event=hear,
+        )
     finally:
-        os.close(out)
         os.close(nothing)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+async def test_when_the_connection_is_lost_the_port_is_free_again(out: int) -> None:
+    events: list[ev.Event] = []
+    port = free_port()
+    async with SignInServices() as services, EmbeddedRemote(services.environment()) as remote:
+
+        def hear(event: ev.Event) -> None:
+            events.append(event)
+            if isinstance(event, ev.TunnelOpened):
+                remote.drop()
+
+        with pytest.raises(ConnectionLostError):
+            await listening(remote, port, hear, out)
+        assert busy_on_loopback([port]) == {}
     assert [event.name() for event in events].count("tunnel_closed") == 1
+
+
+async def test_nothing_is_left_though_who_hears_of_it_raises(out: int) -> None:
+    port, opened = free_port(), asyncio.Event()
+
+    def hear(event: ev.Event) -> None:
+        if isinstance(event, ev.TunnelOpened):
+            opened.set()
+        if isinstance(event, ev.TunnelClosed):
+            raise EOFError
+
+    async with SignInServices() as services, EmbeddedRemote(services.environment()) as remote:
+        running = asyncio.ensure_future(listening(remote, port, hear, out))
+        await opened.wait()
+        running.cancel()
+        with pytest.raises(EOFError):
+            await running
+        assert busy_on_loopback([port]) == {}
+        assert list(remote.tmp.iterdir()) == []
 
 
 class SlowPorts(CallbackPorts):

@@ -437,8 +437,14 @@ class _Run(Driver[m.RunEvent, m.Action, int]):
                 asyncio.get_running_loop().add_signal_handler(signal.SIGINT, handler)
 
     async def _clean_up(self) -> None:
-        for port in list(self._leases):
-            await self._close_tunnel(port)
+        # Who is told of a closed port may be gone, and raise: the rest is done all the same.
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._leave)
+            for port in reversed(self._leases):  # the last that is put on a stack comes first
+                stack.push_async_callback(self._close_tunnel, port)
+
+    async def _leave(self) -> None:
+        """Let go of the target, with nothing left there."""
         await self._shell.finish(cli_ended=self._ended)
         if self._command is not None:
             self._command.close()
