@@ -21,15 +21,20 @@ from integration.relay_ends import (
     STATE,
     Remote,
     Reply,
+    Witness,
     answer,
+    ask,
     free_port,
     leased,
     leg,
     request,
+    route_to,
     send,
 )
-from kirotunnel.errors import CallbackUndeliveredError, LocalPortError
+from kirotunnel.errors import CallbackUndeliveredError, InternalError, LocalPortError
+from kirotunnel.events import Outcome
 from kirotunnel.local import loopback_server, relay
+from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.loopback import PortInUseError
 from kirotunnel.local.loopback_server import MAX_WAITING
 from kirotunnel.local.upstream import MAX_ANSWER
@@ -335,6 +340,23 @@ async def test_a_browser_that_never_asks_for_the_page_is_not_waited_for_long(mon
 
 
 # --- A remote that fails ----------------------------------------------------------------------------------------------
+
+
+async def test_who_is_told_of_the_callback_and_raises_ends_the_wait_for_it() -> None:
+    class Raises(Witness):
+        def callback(self, outcome: Outcome) -> None:
+            raise EOFError
+
+    remote, seen = Remote(), Raises()
+    lease = await CallbackPorts().lease(route_to(remote, seen, free_port()))
+    try:
+        reply = await ask(lease.port, CALLBACK)
+        await seen.until(seen.errors, 1)
+    finally:
+        await lease.close()
+    assert reply.status == 502
+    assert isinstance(seen.errors[0], InternalError)
+    assert remote.requests == []
 
 
 @pytest.mark.parametrize("target", [CALLBACK, DENIAL], ids=["granted", "denied"])

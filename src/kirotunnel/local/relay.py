@@ -95,10 +95,10 @@ class Route:
             return await asyncio.shield(self.answer)
         loop = asyncio.get_running_loop()
         self.answer = loop.create_future()
-        self.observer.callback(outcome)
         error: KirotunnelError | None = None
         answer = self.page(Page.UNREACHABLE)
         try:
+            self.observer.callback(outcome)
             answer = await self._exchange(request, outcome, among_others)
         except ConnectionLostError as exc:
             error, answer = exc, self.page(Page.INTERRUPTED)
