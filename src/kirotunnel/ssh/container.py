@@ -55,6 +55,8 @@ is taken for it that has its number later.
 """
 _ENDED_S: Final = 1.0
 """Seconds for an exit code to follow the end of the output."""
+_FREE_S: Final = 3.0
+"""Seconds for a session to end that has said what it was asked."""
 _HELLO: Final = """\
 network=$(readlink /proc/self/ns/net 2>/dev/null)
 printf '%s %s\\n' "$N" "$network"
@@ -146,6 +148,7 @@ class ContainerSession:
                             self.entry, self._host.where, process.exit_status, (said + words).decode("utf-8", "replace")
                         )
                     said += data
+                await _until_free(process)
         except TimeoutError as exc:
             raise EngineNotAnsweringError(
                 f"{self.entry.engine} on {self._host.where} runs no shell in {self.entry.name}: nothing came in "
@@ -281,6 +284,7 @@ async def _ask(host: Host, inside: Inside) -> list[Record]:
         async with asyncio.timeout(ASK_S):
             process.stdin.write(f"{header}{read_script('container.sh')}".encode())
             if await _read_records(process, RecordReader(nonce), records):
+                await _until_free(process)
                 return records
             words = one_line((await process.stderr.read(_MAX_WORDS)).decode("utf-8", "replace"))
             raise SessionRefusedError(f"{host.where} did not run our shell" + (f": {words}" if words else ""))
@@ -296,6 +300,13 @@ async def _ask(host: Host, inside: Inside) -> list[Record]:
         raise SessionRefusedError(f"{host.where} did not run our shell: {one_line(str(exc))}") from exc
     finally:
         process.close()
+
+
+async def _until_free(process: Process) -> None:
+    """Wait for its end: a server that gives one session at a time (MaxSessions 1) refuses the next one before."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FREE_S):
+            await process.wait_closed()
 
 
 async def _read_records(process: Process, reader: RecordReader, records: list[Record]) -> bool:
