@@ -66,8 +66,14 @@ def test_each_engine_is_entered(make_place: MakePlace, program: str, method: str
     assert entered["container"] == ("prod/web-0/app" if program == "kubectl" else "web")
 
 
-def test_a_host_that_gives_one_session_at_a_time(make_place: MakePlace, remote: RemoteMachine) -> None:
+@pytest.mark.parametrize("lingering", [0, 0.5])
+def test_a_host_that_gives_one_session_at_a_time(
+    make_place: MakePlace, remote: RemoteMachine, lingering: float
+) -> None:
     place = make_place("docker")
+    client, last = remote.path("/usr/local/bin/docker"), "    os._exit("
+    before, _, after = client.read_text().partition(last)
+    client.write_text(f"{before}    __import__('time').sleep({lingering})\n{last}{after}")
     only = remote.sshd(extra=["MaxSessions 1"])
     Path(place.target[-1]).write_text(str(only.entry("dev-box", "bash")))
     assert_signed_in(place.login("builder-id"), "builder-id")
