@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import select
 import signal
 import sys
 import termios
@@ -21,14 +22,23 @@ def keys_up_to_enter(question: str) -> list[str]:
     tty.setraw(fd)
     try:
         print(f"{question}\r", flush=True)
-        keys = []
-        while (pressed := os.read(fd, 16)) != b"\r":
-            keys.append(pressed.decode())
-        return keys
+        keys: list[str] = []
+        while True:
+            ready = select.select([fd, told], [], [])[0]
+            if told in ready:
+                os.read(told, 16)
+            elif (pressed := os.read(fd, 16)) != b"\r":
+                keys.append(pressed.decode())
+            else:
+                return keys
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
+# A signal just before a read would be Python's to handle only after it: so a signal is something to read as well.
+told, tells = os.pipe()
+os.set_blocking(tells, False)
+signal.set_wakeup_fd(tells)
 signal.signal(signal.SIGWINCH, size)
 size()
 log("keys", keys=keys_up_to_enter("Where? (arrows, Enter)"))
