@@ -106,6 +106,9 @@ def lose_the_answer_to_the_start(remote: EmbeddedRemote, monkeypatch: pytest.Mon
 
     async def unanswered(self: ControlShell, **how: object) -> None:
         await start_cli(self, **how)  # type: ignore[arg-type]  # as it was called
+        # This remote ends the process group of who is cut off, as sshd does not: the holder is to have left it by then.
+        while not any(file.stat().st_size for file in remote.tmp.glob("kirotunnel.*/holder.pid")):
+            await asyncio.sleep(0.01)
         remote.drop()
         raise ConnectionLostError("reset by peer")
 
