@@ -13,7 +13,8 @@ from keeper import Listener, log, open_in_browser, sign_in
 
 def size(*_: object) -> None:
     columns, rows = os.get_terminal_size()
-    print(f"\r\nterminal {columns}x{rows}\r", flush=True)
+    # Not by `print`: a signal may come in the midst of another, which refuses to be entered again.
+    os.write(1, f"\r\nterminal {columns}x{rows}\r\n".encode())
 
 
 def keys_up_to_enter(question: str) -> list[str]:
