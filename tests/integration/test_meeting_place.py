@@ -9,23 +9,21 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from integration.relay_ends import PATIENCE, Leg, Remote, Reply, Witness, answer, ask, free_port, request, route_to
 from integration.test_callback_ports import callback_of, greeting
 from kirotunnel.errors import LocalPortError, PortAwaitedError, StateNotUniqueError
-from kirotunnel.events import RefusalReason
 from kirotunnel.local import loopback, meeting_place, shared_port
 from kirotunnel.local.callback_ports import CallbackPorts
 from kirotunnel.local.command_relay import CommandRoute
-from kirotunnel.local.http1 import Request
-from kirotunnel.local.loopback_server import Answer, LoopbackServer, Visitor
+from kirotunnel.local.loopback_server import LoopbackServer
 from kirotunnel.local.meeting_place import MeetingPlace, NoMeetingPlaceError
 from kirotunnel.redaction import Secret
 from kirotunnel.wire.gate import LegRule, Widening
@@ -452,13 +450,8 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[LoopbackServer]:
     made: list[LoopbackServer] = []
 
     class Known(LoopbackServer):
-        def __init__(
-            self,
-            sockets: list[socket.socket],
-            handle: Callable[[Request, Visitor], Awaitable[Answer | None]],
-            stray: Callable[[RefusalReason], Answer],
-        ) -> None:
-            super().__init__(sockets, handle, stray)
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             made.append(self)
 
     monkeypatch.setattr(shared_port, "LoopbackServer", Known)

@@ -33,7 +33,7 @@ LISTENS = """
 import socket, subprocess, sys, time
 server = socket.create_server(("127.0.0.2", int(sys.argv[1])))
 subprocess.run(["xdg-open", sys.argv[2]], check=True)
-time.sleep(600)
+time.sleep(600)  # no test waits for it: the connection is cut, or the run given up
 """
 
 

@@ -324,7 +324,7 @@ def shared_by_others(
 
 
 def _is_shared(place: MeetingPlace, number: int) -> bool:
-    """Whether somebody who shares the port is there, and awake, or comes while it changes hands."""
+    """Whether somebody who shares the port is there, and awake, or comes meanwhile. Blocks, as `answers` does."""
     began = time.monotonic()
     while (patience_s := began + TRANSITION_S - time.monotonic()) > 0:
         answer = answers(place.address(number), patience_s)
